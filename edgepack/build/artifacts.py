@@ -1,0 +1,181 @@
+"""The values that the steps of a build hand to each other.
+
+It is not aware of how any of them is made. Used by every part of the build side, and by the
+command line to show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgepack.formats.manifest import ModelKind
+from edgepack.formats.tensors import TensorSpec
+from edgepack.formats.variants import VariantSpec
+from edgepack.formats.vocabulary import Vocabulary
+
+
+class Progress(Protocol):
+    """Where work that takes more than a moment tells how far it is."""
+
+    def start(self, task: str, total: float | None = None) -> None:
+        """Begins a task; `total` is its number of steps, or None when unknown."""
+
+    def advance(self, task: str, amount: float = 1, note: str = "") -> None:
+        """Moves a task on by some steps; `note` replaces the text beside it."""
+
+    def finish(self, task: str) -> None:
+        """Ends a task, successful or not."""
+
+
+class SilentProgress:
+    """A `Progress` that tells nobody."""
+
+    def start(self, task: str, total: float | None = None) -> None:
+        """Does nothing."""
+
+    def advance(self, task: str, amount: float = 1, note: str = "") -> None:
+        """Does nothing."""
+
+    def finish(self, task: str) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a variant must keep of the fp32 original to be shipped.
+
+    Attributes:
+        ndcg_ratio: Lowest NDCG@10 as a share of fp32's.
+        overlap: Lowest mean share of the original's ten best items that it also names.
+        top1_same: Lowest share of histories whose best item is the original's.
+        max_abs_err: A tensor model's largest distance of an output element; None leaves
+            it unchecked.
+        argmax_same: A tensor model's lowest share of rows with the same largest output;
+            None leaves it unchecked.
+    """
+
+    ndcg_ratio: float = 0.995
+    overlap: float = 0.95
+    top1_same: float = 0.90
+    max_abs_err: float | None = None
+    argmax_same: float | None = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model ready to be converted, in a directory of its own.
+
+    Attributes:
+        name: The project's or file's name; a bundle's file name begins with it.
+        version: Its version.
+        kind: Whether it ranks a catalogue or maps tensors to tensors.
+        architecture: Such as `sasrec`; `unknown` for a user's own file.
+        directory: Holds everything below; read-only.
+        model_path: `.keras`, `.h5`, `.onnx` or a SavedModel directory.
+        sha256: Hash of the model file (of all files for a SavedModel).
+        samples_path: An npz. A recommender's has `calibration` int32[c, L] from training
+            sequences, `histories` int32[n, L] and `targets` int32[n] held out, and
+            `item_counts` int64[catalogue + 1]. A tensor model's has one array a model
+            input, [n, ...].
+        samples_sha256: Hash of that file.
+        gate: What its variants must keep.
+        sequence_length: Items the graph takes, L; None for a tensor model.
+        top_k: The most items an answer may have; None for a tensor model.
+        graph_top_k: Items the graph returns; None for a tensor model.
+        vocabulary: None for a tensor model.
+        facts: What `training.json` says: metrics, baselines, reference distributions,
+            popular items, data facts.
+    """
+
+    name: str
+    version: str
+    kind: ModelKind
+    architecture: str
+    directory: Path
+    model_path: Path
+    sha256: str
+    samples_path: Path
+    samples_sha256: str
+    gate: Gate
+    sequence_length: int | None = None
+    top_k: int | None = None
+    graph_top_k: int | None = None
+    vocabulary: Vocabulary | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedVariant:
+    """One variant of a model, or the reason why there is none.
+
+    Attributes:
+        spec: Which variant.
+        path: Its file; None when the conversion failed.
+        size_bytes: The file's bytes; 0 when it failed.
+        sha256: The file's hash; empty when it failed.
+        inputs: In file order.
+        outputs: In file order.
+        failure: What went wrong, in one sentence; None when it worked.
+        notes: The rung of the ladder that worked, such as `unrolled`.
+        elapsed_s: Seconds the conversion took, 0 from the cache.
+    """
+
+    spec: VariantSpec
+    path: Path | None
+    size_bytes: int = 0
+    sha256: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    failure: str | None = None
+    notes: str = ""
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A variant measured against the fp32 Keras model on held-out inputs.
+
+    A recommender's ranking metrics are None for a tensor model, and the other way round.
+
+    Attributes:
+        samples: Rows that were measured.
+        ndcg: The variant's own NDCG@10 against the true next item, 0 … 1.
+        hr: Its HR@10.
+        mrr: Its mean reciprocal rank within the graph's answer.
+        ndcg_ratio: `ndcg` as a share of the original's.
+        overlap: Mean share of the original's ten best items it also names.
+        top1_same: Share of histories whose best item is the original's.
+        slices: The same metrics on parts of the histories, by the part's name.
+        max_abs_err: Largest distance of an output element (of a score, for a recommender).
+        argmax_same: Share of rows whose largest output is the original's.
+    """
+
+    samples: int
+    ndcg: float | None = None
+    hr: float | None = None
+    mrr: float | None = None
+    ndcg_ratio: float | None = None
+    overlap: float | None = None
+    top1_same: float | None = None
+    slices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    max_abs_err: float | None = None
+    argmax_same: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the metrics that were measured, rounded to six digits."""
+        found: dict[str, Any] = {"samples": self.samples}
+        for name in ("ndcg", "hr", "mrr", "ndcg_ratio", "overlap", "top1_same"):
+            if (value := getattr(self, name)) is not None:
+                found[name] = round(value, 6)
+        for name in ("max_abs_err", "argmax_same"):
+            if (value := getattr(self, name)) is not None:
+                found[name] = float(f"{value:.6g}")
+        if self.slices:
+            found["slices"] = {
+                part: {metric: round(value, 6) for metric, value in metrics.items()}
+                for part, metrics in self.slices.items()
+            }
+        return found

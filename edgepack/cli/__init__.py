@@ -1,0 +1,2 @@
+"""The command line of the host: the only place there that prints.
+"""

@@ -1,0 +1,85 @@
+"""Canonical JSON and content hashes: the same value is always the same bytes.
+
+It is not aware of what the values mean. Anyone may import it; standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, cast
+
+from edgepack.formats.errors import BundleError
+
+#: Larger than any manifest or report seen; a limit against hostile input, not a goal.
+MAX_JSON_BYTES = 64 * 2**20
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialises a value to its one canonical form.
+
+    Keys sorted, no white space, UTF-8 without escapes, no NaN or infinity.
+
+    Args:
+        value: Anything the `json` module takes, with string keys.
+
+    Returns:
+        The UTF-8 bytes, without a final newline.
+
+    Raises:
+        ValueError: The value holds NaN, an infinity or a lone surrogate.
+
+    Source: the rules of RFC 8785 (JSON Canonicalization Scheme), with Python's shortest
+    round-trip form of floats instead of ECMAScript's.
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode("utf-8")
+
+
+def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Parses a JSON object that a machine wrote.
+
+    Args:
+        data: The bytes.
+        what: What they are, for the error's text, such as `"manifest.json"`.
+        limit: The most bytes that are looked at.
+
+    Returns:
+        The object.
+
+    Raises:
+        BundleError: Too long, not UTF-8, not JSON, not an object, or with a doubled key.
+    """
+    if len(data) > limit:
+        raise BundleError(f"{what} has {len(data)} bytes; at most {limit} are read")
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{what} is not valid JSON: {error}", hint="fetch or build the file again"
+        ) from error
+    if not isinstance(value, dict):
+        raise BundleError(f"{what} holds a {type(value).__name__}; an object was expected")
+    return cast("dict[str, Any]", value)
+
+
+def sha256_hex(data: bytes) -> str:
+    """Returns the SHA-256 of some bytes as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two readers may each take a different one of two equal keys, so a file that has them
+    # could mean one thing to the verifier and another to the runner.
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return result
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

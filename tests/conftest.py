@@ -1,0 +1,57 @@
+"""What every test lives under: where the real data is, and what unit tests may not do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_E2E = _REPOSITORY / "tests" / "e2e"
+
+
+class ForbiddenInUnitTestError(AssertionError):
+    """A unit test started a process or opened a socket."""
+
+
+@pytest.fixture(autouse=True)
+def _no_processes_or_sockets(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps unit tests fast and alone: real programs and sockets belong in tests/e2e."""
+    if not request.path.is_relative_to(_E2E):
+
+        def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+            raise ForbiddenInUnitTestError("unit tests start no processes and open no sockets")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(os, "fork", refuse)
+        monkeypatch.setattr(os, "posix_spawn", refuse)
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket.socket, "bind", refuse)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real shops' logs.
+
+    It lies beside the checkout or where EDGEPACK_TEST_DATA says. Without it the tests that
+    need it fail in CI and are reported as left out elsewhere.
+    """
+    path = Path(os.environ.get("EDGEPACK_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
+    if not path.is_dir():
+        reason = f"no real shops' logs at {path}; set EDGEPACK_TEST_DATA to their folder"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return _REPOSITORY
