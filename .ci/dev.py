@@ -68,9 +68,7 @@ def apt_install(packages: list[str]) -> None:
     print(f"installing {', '.join(packages)}", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     call(["apt-get", "update", "-q"], env=environment)
-    call(
-        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], env=environment
-    )
+    call(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], env=environment)
 
 
 def is_installed(package: str) -> bool:

@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The time a test takes is never its result: CI's machines are slow now and then.
+settings.register_profile(
+    "edgepack", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("edgepack")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _E2E = _REPOSITORY / "tests" / "e2e"

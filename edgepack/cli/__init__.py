@@ -1,2 +1,1 @@
-"""The command line of the host: the only place there that prints.
-"""
+"""The command line of the host: the only place there that prints."""
