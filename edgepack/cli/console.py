@@ -42,13 +42,12 @@ def print_json(value: Any) -> None:
 
 def format_bytes(size_bytes: int) -> str:
     """Writes bytes as people compare them: `153 kB`, `11.1 MB`."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    if size_bytes < 999_500:
-        return f"{size_bytes / 1e3:.0f} kB"
-    return f"{size_bytes / 1e6:.1f} MB"
+    for unit, size, digits in (("MB", 1e6, 1), ("kB", 1e3, 0)):
+        if round(size_bytes / 1e3) * 1e3 >= size:
+            return f"{size_bytes / size:.{digits}f} {unit}"
+    return f"{size_bytes} B"
 
 
 def format_share(value: float | None) -> str:
     """Writes a share with three decimals; a dash where it was not measured."""
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"

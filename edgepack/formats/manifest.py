@@ -190,10 +190,14 @@ class Manifest:
         names = ", ".join(each.variant for each in self.candidates)
         raise BundleError(f"the bundle has no candidate '{variant}'; it has {names}")
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the manifest as JSON values."""
+        body = cast("dict[str, Any]", _plain(self))
+        return {"format": MANIFEST_FORMAT, **body}
+
     def to_bytes(self) -> bytes:
         """Returns the canonical JSON of `manifest.json`."""
-        body = cast("dict[str, Any]", _plain(self))
-        return canonical_json({"format": MANIFEST_FORMAT, **body})
+        return canonical_json(self.to_json())
 
     @property
     def id(self) -> str:
