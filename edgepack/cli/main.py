@@ -116,3 +116,7 @@ def _run(arguments: list[str]) -> int:
 def _say(label: str, text: str) -> None:
     colour = {"error": "red", "hint": "cyan"}.get(label, "yellow")
     click.echo(f"{click.style(label + ':', fg=colour, bold=True)} {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

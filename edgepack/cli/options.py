@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -83,6 +83,22 @@ def open_cache(cache_dir: Path | None) -> Cache:
     from edgepack.build.cache import Cache, default_cache_dir
 
     return Cache(cache_dir or default_cache_dir())
+
+
+def target_folders() -> tuple[Path, ...]:
+    """Returns where targets are looked for, the user's own folder first."""
+    return _folders("targets")
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Returns where model projects are looked for, the user's own folder first."""
+    return _folders("models")
+
+
+def _folders(kind: Literal["models", "targets"]) -> tuple[Path, ...]:
+    from edgepack.build.shipped import shipped_dir
+
+    return Path.cwd() / kind, shipped_dir(kind)
 
 
 def data_source(
