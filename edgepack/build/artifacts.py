@@ -55,6 +55,8 @@ class Gate:
             it unchecked.
         argmax_same: A tensor model's lowest share of rows with the same largest output;
             None leaves it unchecked.
+        range_err: A tensor model's largest distance of an output element as a share of
+            the output's range; holds where there are no classes to compare.
     """
 
     ndcg_ratio: float = 0.995
@@ -62,6 +64,7 @@ class Gate:
     top1_same: float = 0.90
     max_abs_err: float | None = None
     argmax_same: float | None = 0.98
+    range_err: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class Quality:
         slices: The same metrics on parts of the histories, by the part's name.
         max_abs_err: Largest distance of an output element (of a score, for a recommender).
         argmax_same: Share of rows whose largest output is the original's.
+        range_err: `max_abs_err` of each output as a share of its range, the largest.
     """
 
     samples: int
@@ -163,6 +167,7 @@ class Quality:
     slices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     max_abs_err: float | None = None
     argmax_same: float | None = None
+    range_err: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the metrics that were measured, rounded to six digits."""
@@ -170,7 +175,7 @@ class Quality:
         for name in ("ndcg", "hr", "mrr", "ndcg_ratio", "overlap", "top1_same"):
             if (value := getattr(self, name)) is not None:
                 found[name] = round(value, 6)
-        for name in ("max_abs_err", "argmax_same"):
+        for name in ("max_abs_err", "argmax_same", "range_err"):
             if (value := getattr(self, name)) is not None:
                 found[name] = float(f"{value:.6g}")
         if self.slices:

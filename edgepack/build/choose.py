@@ -22,6 +22,7 @@ class Verdict(StrEnum):
     PASSED = "passed"
     NOT_CONVERTED = "not converted"
     REFUSED = "refused"
+    FAILS_ON_HOST = "fails on this host"
     FAILS_GATE = "fails the gate"
     FAILS_ON_TARGET = "fails on target"
     NOT_RUN = "not run"

@@ -43,6 +43,28 @@ def jobs_option(command: _Command) -> _Command:
     )(command)
 
 
+def model_options(command: _Command) -> _Command:
+    """Adds `--model` and `--samples`."""
+    options = [
+        click.option(
+            "--model",
+            default="session",
+            show_default=True,
+            metavar="PROJECT|FILE",
+            help="Model project, or a .keras, .h5, .onnx file or SavedModel folder.",
+        ),
+        click.option(
+            "--samples",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Sample inputs of a model file: an .npz with one array per input.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def data_options(command: _Command) -> _Command:
     """Adds what says where the interaction log is and how to read it."""
     options = [

@@ -1,0 +1,202 @@
+"""The main job: a model in, one verified bundle per target out.
+
+It only says who is asked what, in which order; every answer is made and cached elsewhere. Used
+by `edgepack build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgepack.build.artifacts import Progress, TrainedModel
+from edgepack.build.cache import Cache
+from edgepack.build.choose import Choice, VariantRow, Verdict, choose
+from edgepack.build.emulate import Prover
+from edgepack.build.pack import bundle_filename, pack_bundle
+from edgepack.build.pipeline.assemble import assemble
+from edgepack.build.pipeline.judge import Bench, judge
+from edgepack.build.pipeline.request import BuildRequest, BuildResult, BuiltBundle
+from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measure
+from edgepack.build.preflight import check_bundle_size
+from edgepack.build.targets import Target, list_targets, load_lock, load_target, make_site
+from edgepack.formats.errors import (
+    ConfigError,
+    ConversionError,
+    DeviceError,
+    EdgepackError,
+    MissingToolError,
+    QualityError,
+)
+from edgepack.formats.variants import ALL_VARIANTS, VariantSpec, runtime_format
+
+
+def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildResult:
+    """Builds the bundles of one model for some targets.
+
+    Args:
+        request: What is asked for.
+        cache: Keeps every step's result by content.
+        progress: Told of each step.
+
+    Returns:
+        The bundles that were written, a row for every variant tried, and the reason for each
+        target that got no bundle.
+
+    Raises:
+        ConfigError: A target, the project, the data or an option is wrong.
+        ConversionError: The model file cannot be read.
+        MissingToolError: Wheels cannot be fetched, or a tool is not there.
+    """
+    targets = _targets(request)
+    specs = _specs(request, targets)
+    # Wheels before training: a target that cannot be had is known in seconds, not minutes.
+    benches = {target.name: _benches(request, target, cache, progress) for target in targets}
+    prover = Prover(cache, mirror=request.mirror)
+    model, measured = convert_and_measure(request.model, specs, cache, request.jobs, progress)
+    bundles, rows, failures = [], [], {}
+    for target in targets:
+        judged = judge(model, benches[target.name], measured, prover, request.jobs, progress)
+        try:
+            judged, bundle = _ship(request, model, target, benches, judged, measured, cache, progress)
+        except EdgepackError as error:
+            failures[target.name] = error
+        else:
+            bundles.append(bundle)
+        rows += judged
+    return BuildResult(model, tuple(bundles), tuple(rows), failures)
+
+
+def _targets(request: BuildRequest) -> list[Target]:
+    names = dict.fromkeys(request.targets)
+    if "all" in names:
+        names = dict.fromkeys(list_targets(request.search))
+    return [load_target(name, request.search) for name in names]
+
+
+def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec]:
+    allowed = {spec for target in targets for spec in target.variants}
+    if request.variants is not None:
+        unknown = [spec.name for spec in request.variants if spec not in allowed]
+        if unknown:
+            raise ConfigError(
+                f"--variant {', '.join(unknown)}: no target of this build allows it",
+                hint="`edgepack targets show NAME` lists what it allows",
+            )
+        allowed &= set(request.variants)
+    return [spec for spec in ALL_VARIANTS if spec in allowed]
+
+
+def _benches(
+    request: BuildRequest, target: Target, cache: Cache, progress: Progress
+) -> list[Bench]:
+    runtimes = target.runtimes
+    if request.runtime is not None:
+        runtimes = (target.runtime(request.runtime),)
+    if request.variants is not None:
+        wanted = {spec.format for spec in request.variants}
+        runtimes = tuple(each for each in runtimes if runtime_format(each.name) in wanted)
+        if not runtimes:
+            raise ConfigError(
+                f"target {target.name} has no runtime for {', '.join(sorted(wanted))} files",
+                hint="choose another --variant or --runtime",
+            )
+    task = f"Wheels for {target.name}"
+    progress.start(task, len(runtimes))
+    locks = load_lock(target)
+    benches = []
+    for runtime in runtimes:
+        site = make_site(target, runtime, cache)
+        benches.append(Bench(target, runtime, site, locks.runtimes[runtime.name].wheels))
+        progress.advance(task)
+    progress.finish(task)
+    return benches
+
+
+def _ship(
+    request: BuildRequest,
+    model: TrainedModel,
+    target: Target,
+    benches: Mapping[str, Sequence[Bench]],
+    rows: list[VariantRow],
+    measured: Sequence[MeasuredVariant],
+    cache: Cache,
+    progress: Progress,
+) -> tuple[list[VariantRow], BuiltBundle]:
+    """Chooses and packs one target's bundle."""
+    able = rows
+    if not request.allow_unverified:
+        able = [row for row in rows if row.verdict is not Verdict.NOT_RUN]
+    choice = choose(able, candidates=request.candidates or target.candidates)
+    if choice is None:
+        raise nothing_to_ship(target, rows)
+    bench = next(each for each in benches[target.name] if each.runtime.name is choice.rows[0].runtime)
+    golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
+    release = assemble(
+        model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason
+    )
+    path = request.out / bundle_filename(release.manifest)
+    packed = pack_bundle(
+        release.manifest,
+        release.files,
+        path,
+        cache=cache,
+        components=release.components,
+        progress=progress,
+    )
+    check_bundle_size(target, packed.size_bytes)
+    bundle = BuiltBundle(
+        path=path,
+        size_bytes=packed.size_bytes,
+        sha256=packed.sha256,
+        target=target.name,
+        runtime=bench.runtime.name,
+        chosen=choice.rows[0].variant.spec.name,
+        reason=choice.reason,
+    )
+    return _marked(rows, choice), bundle
+
+
+def _marked(rows: Sequence[VariantRow], choice: Choice) -> list[VariantRow]:
+    """Writes the choice into the rows."""
+    packed = {id(row) for row in choice.rows}
+    marked = []
+    for row in rows:
+        if row is choice.rows[0]:
+            row = replace(row, verdict=Verdict.CHOSEN, reason=choice.reason)
+        elif id(row) in packed:
+            row = replace(row, reason="packed too, for the box to measure")
+        marked.append(row)
+    return marked
+
+
+def nothing_to_ship(target: Target, rows: Sequence[VariantRow]) -> EdgepackError:
+    """Makes the error of a target for which no variant may ship.
+
+    Its class is that of the last hurdle any variant reached, which is the one to mend.
+    """
+    hurdles = (
+        (Verdict.NOT_RUN, MissingToolError, "could not be run here"),
+        (Verdict.FAILS_ON_TARGET, DeviceError, "do not run on the target"),
+        (Verdict.FAILS_GATE, QualityError, "fail the quality gate"),
+        (Verdict.FAILS_ON_HOST, DeviceError, "do not run on this host"),
+        (Verdict.REFUSED, DeviceError, "are refused by the runtime"),
+        (Verdict.NOT_CONVERTED, ConversionError, "could not be converted"),
+    )
+    for verdict, kind, words in hurdles:
+        reached = [row for row in rows if row.verdict is verdict]
+        if reached:
+            detail = "".join(
+                f"\n  {row.runtime} {row.runtime_version}, {row.variant.spec.name}: {row.reason}"
+                for row in reached
+            )
+            hint = None
+            if verdict is Verdict.NOT_RUN:
+                hint = "`edgepack doctor` says what is missing; or add --allow-unverified"
+            return kind(
+                f"no variant may ship for {target.name}: "
+                f"{len(reached)} of {len(rows)} {words}{detail}",
+                hint=hint,
+            )
+    return ConfigError(f"no runtime of {target.name} takes any variant of this build")

@@ -1,0 +1,51 @@
+"""Finds or makes the model of a build: a project to train, or a file the user has.
+
+It is not aware of targets. Used by `build`, and by `edgepack train` and `edgepack convert`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepack.build.artifacts import Progress, TrainedModel
+from edgepack.build.cache import Cache
+from edgepack.build.load import load_user_model, looks_like_model
+from edgepack.build.pipeline.request import ModelRequest
+from edgepack.build.projects import load_project
+from edgepack.build.training import train
+from edgepack.formats.errors import ConfigError
+
+
+def obtain_model(request: ModelRequest, cache: Cache, progress: Progress) -> TrainedModel:
+    """Loads the model a build starts from, training it first where it is a project.
+
+    Args:
+        request: Which model, from what.
+        cache: Where trained models are kept.
+        progress: Told of each step.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: There is no such project or file, its data cannot be used, or an option
+            does not fit it.
+        ConversionError: The file is not a model.
+        MissingExtraError: Something that reads it is not installed.
+    """
+    path = Path(request.model)
+    if looks_like_model(path):
+        if request.source is not None:
+            raise ConfigError(
+                f"{path} is a finished model and is not trained, but --data was given",
+                hint="leave --data out, or name a model project with --model",
+            )
+        return load_user_model(path, request.samples, cache, request.gate)
+    if request.samples is not None:
+        raise ConfigError(
+            f"'{request.model}' is a model project, which has its own test data; --samples "
+            "belongs to a model file",
+            hint="leave --samples out, or give --model a .keras, .h5 or .onnx file",
+        )
+    project = load_project(request.model, request.search)
+    return train(project, request.source, cache, progress)
