@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from edgepack.build.artifacts import Progress, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.choose import Choice, VariantRow, Verdict, choose
-from edgepack.build.emulate import Prover
 from edgepack.build.pack import bundle_filename, pack_bundle
 from edgepack.build.pipeline.assemble import assemble
 from edgepack.build.pipeline.judge import Bench, judge
+from edgepack.build.pipeline.prove import Prover
 from edgepack.build.pipeline.request import BuildRequest, BuildResult, BuiltBundle
 from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measure
 from edgepack.build.preflight import check_bundle_size
@@ -57,9 +56,12 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     model, measured = convert_and_measure(request.model, specs, cache, request.jobs, progress)
     bundles, rows, failures = [], [], {}
     for target in targets:
+        prover.prepare(target)
         judged = judge(model, benches[target.name], measured, prover, request.jobs, progress)
         try:
-            judged, bundle = _ship(request, model, target, benches, judged, measured, cache, progress)
+            judged, bundle = _ship(
+                request, model, target, benches, judged, measured, cache, progress
+            )
         except EdgepackError as error:
             failures[target.name] = error
         else:
@@ -131,11 +133,11 @@ def _ship(
     choice = choose(able, candidates=request.candidates or target.candidates)
     if choice is None:
         raise nothing_to_ship(target, rows)
-    bench = next(each for each in benches[target.name] if each.runtime.name is choice.rows[0].runtime)
-    golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
-    release = assemble(
-        model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason
+    bench = next(
+        each for each in benches[target.name] if each.runtime.name is choice.rows[0].runtime
     )
+    golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
+    release = assemble(model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason)
     path = request.out / bundle_filename(release.manifest)
     packed = pack_bundle(
         release.manifest,
@@ -161,14 +163,15 @@ def _ship(
 def _marked(rows: Sequence[VariantRow], choice: Choice) -> list[VariantRow]:
     """Writes the choice into the rows."""
     packed = {id(row) for row in choice.rows}
-    marked = []
-    for row in rows:
+
+    def mark(row: VariantRow) -> VariantRow:
         if row is choice.rows[0]:
-            row = replace(row, verdict=Verdict.CHOSEN, reason=choice.reason)
-        elif id(row) in packed:
-            row = replace(row, reason="packed too, for the box to measure")
-        marked.append(row)
-    return marked
+            return replace(row, verdict=Verdict.CHOSEN, reason=choice.reason)
+        if id(row) in packed:
+            return replace(row, reason="packed too, for the box to measure")
+        return row
+
+    return [mark(row) for row in rows]
 
 
 def nothing_to_ship(target: Target, rows: Sequence[VariantRow]) -> EdgepackError:

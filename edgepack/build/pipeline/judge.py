@@ -12,13 +12,20 @@ from dataclasses import dataclass, replace
 
 from edgepack.build.artifacts import Progress, TrainedModel
 from edgepack.build.choose import VariantRow, Verdict
-from edgepack.build.emulate import Prover, VerificationStatus
+from edgepack.build.emulate import VerifyStatus
 from edgepack.build.pipeline.assemble import assemble
+from edgepack.build.pipeline.prove import Prover
 from edgepack.build.pipeline.variants import MeasuredVariant
 from edgepack.build.preflight import preflight, preflight_record
 from edgepack.build.quality import check_gate
 from edgepack.build.targets import LockedWheel, Runtime, Site, Target
 from edgepack.formats.variants import runtime_format
+
+_VERDICTS = {
+    VerifyStatus.RUNS: Verdict.PASSED,
+    VerifyStatus.FAILED: Verdict.FAILS_ON_TARGET,
+    VerifyStatus.NOT_RUN: Verdict.NOT_RUN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +124,8 @@ def _run(
     if each.golden is None:
         raise AssertionError(f"{row.variant.spec.name} was measured without golden answers")
     golden = {row.variant.spec.name: each.golden}
-    release = assemble(
-        model, bench.target, bench.runtime, bench.site, [row], golden, "being tried"
+    release = assemble(model, bench.target, bench.runtime, bench.site, [row], golden, "being tried")
+    proof = prover.prove(bench.target, bench.runtime, bench.site, release)
+    return replace(
+        row, verdict=_VERDICTS[proof.status], reason=proof.reason, verification=proof.to_json()
     )
-    proof = prover.prove(bench.target, bench.runtime, bench.site, release.manifest, release.files)
-    verdict = {
-        VerificationStatus.RUNS: Verdict.PASSED,
-        VerificationStatus.FAILED: Verdict.FAILS_ON_TARGET,
-        VerificationStatus.NOT_RUN: Verdict.NOT_RUN,
-    }[proof.status]
-    return replace(row, verdict=verdict, reason=proof.reason, verification=proof.to_json())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path, PurePosixPath
+
+from edgepack.build.pack.sources import program_files, runner_files, service_unit
+from edgepack.formats.bundle import SEAL_BYTES, check_release_path, parse_seal
+from edgepack.formats.manifest import RuntimeInfo
+from edgepack.formats.variants import RuntimeName
+from edgepack.runner.boot import entry
+
+
+def imported_modules(source: bytes) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_the_program_holds_every_module_it_imports_and_only_the_standard_library() -> None:
+    program = program_files()
+    # The launcher runs after the installation, with the release on its path.
+    launcher = "edgepack/runner/boot/launcher.py"
+    for name, source in program.items():
+        for module in imported_modules(source):
+            if module.split(".")[0] == "edgepack":
+                path = module.replace(".", "/")
+                inside = f"{path}.py" in program or f"{path}/__init__.py" in program
+                assert inside or name == launcher, f"{name} imports {module}"
+            else:
+                assert module.split(".")[0] in sys.stdlib_module_names, f"{name}: {module}"
+
+
+def test_the_program_begins_with_the_seal_check() -> None:
+    assert b"find_damage" in program_files()["__main__.py"]
+    assert "edgepack/runner/boot/entry.py" not in program_files()
+
+
+def test_the_entry_and_the_formats_agree_on_the_seal() -> None:
+    sealed = entry.SEAL_LABEL + b"0" * 64
+    assert entry.SEAL_BYTES == SEAL_BYTES
+    assert parse_seal(sealed) == "0" * 64
+
+
+def test_the_runners_files_are_the_packages_own_sources() -> None:
+    files = runner_files()
+    assert "runner/edgepack/runner/boot/store.py" in files
+    assert "runner/edgepack/formats/manifest.py" in files
+    repository = Path(entry.__file__).parents[3]
+    for path, data in files.items():
+        check_release_path(path, "runner_files")
+        assert "__pycache__" not in path
+        assert not path.startswith(("runner/edgepack/build", "runner/edgepack/cli"))
+        relative = PurePosixPath(path).relative_to("runner")
+        assert data == (repository / relative).read_bytes()
+
+
+def test_the_unit_hides_devices_from_all_but_a_gpus_runtime() -> None:
+    plain = service_unit(RuntimeInfo(RuntimeName.LITERT, "2.3.0"))
+    gpu = service_unit(RuntimeInfo(RuntimeName.ONNXRUNTIME_GPU, "1.32.0"))
+    assert b"PrivateDevices=yes" in plain
+    assert b"PrivateDevices" not in gpu
+    for unit in (plain, gpu):
+        assert b"%DEVICES%" not in unit
+        for mark in (b"@ROOT@", b"@STATE@", b"@USER@"):
+            assert mark in unit

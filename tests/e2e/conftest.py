@@ -1,0 +1,65 @@
+"""What the end-to-end tests share: the command line as a process, one cache, one full build."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole run; EDGEPACK_TEST_CACHE keeps it between runs."""
+    kept = os.environ.get("EDGEPACK_TEST_CACHE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def run_cli(cache_dir: Path, repository: Path) -> Cli:
+    """Runs `edgepack` as a process with the shared cache."""
+
+    def run(
+        *arguments: str | Path,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 1500,
+    ) -> CliResult:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgepack.cli.main", *map(str, arguments)],
+            cwd=cwd or repository,
+            env={
+                **os.environ,
+                "EDGEPACK_CACHE": str(cache_dir),
+                "PYTHONPATH": str(repository),
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return CliResult(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def full_build(
+    run_cli: Cli, test_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FullBuild:
+    """Builds `session` on the clothing shop for arm64, arm64-tiny and cpu, once."""
+    out = tmp_path_factory.mktemp("dist")
+    log = test_data / "eshop_clothing" / "e-shop-clothing-2008.zip"
+    arguments = (
+        *("build", "--data", str(log), *ESHOP_COLUMNS),
+        *("--target", "arm64", "--target", "arm64-tiny", "--target", "cpu", "--json"),
+    )
+    result = run_cli(*arguments, "--out", out)
+    assert result.status == 0, result.stderr
+    return FullBuild(out, arguments, result.value)
