@@ -12,7 +12,7 @@ from edgepack.build.cache import Cache
 from edgepack.build.load import load_user_model, looks_like_model
 from edgepack.build.pipeline.request import ModelRequest
 from edgepack.build.projects import load_project
-from edgepack.build.training import train
+from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
 
 
