@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from edgepack.cli.console import make_console, make_table, print_json
 from edgepack.cli.options import json_option, model_folders
+
+if TYPE_CHECKING:
+    from edgepack.build.projects import Project
 
 
 @click.group()
@@ -31,7 +37,7 @@ def list_command(as_json: bool) -> None:
     folders = model_folders()
     found = [load_project(name, folders) for name in find_projects(folders)]
     if as_json:
-        print_json({"models": [project.to_json() for project in found]})
+        print_json({"models": [_to_json(project) for project in found]})
         return
     table = make_table("Model projects", "name", "version", "architecture", "length", "top k")
     for project in found:
@@ -59,6 +65,19 @@ def show(name: str, as_json: bool) -> None:
 
     project = load_project(name, model_folders())
     if as_json:
-        print_json(project.to_json())
+        print_json(_to_json(project))
     else:
         click.echo((project.directory / "model.toml").read_text(encoding="utf-8"))
+
+
+def _to_json(project: Project) -> dict[str, Any]:
+    return {
+        "name": project.name,
+        "version": project.version,
+        "path": str(project.directory / "model.toml"),
+        "architecture": str(project.architecture),
+        "hyper_parameters": dict(project.hyper_parameters),
+        "sequence_length": project.sequence_length,
+        "top_k": project.top_k,
+        "gate": dataclasses.asdict(project.gate),
+    }

@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +109,12 @@ def load_interactions(source: DataSource) -> Interactions:
     Raises:
         ConfigError: Missing or damaged file, missing column, ids without a value, an order that
             is no number and no time, no rows, or a single item.
-        MissingExtra: A Parquet file, and pyarrow is not installed.
+        MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
     columns = [source.session, source.item, source.order]
     columns += [condition.column for condition in source.conditions]
     reader = _Reader(source)
-    with open_rows(
-        source.path, columns, delimiter=source.delimiter, member=source.member
-    ) as rows:
+    with open_rows(source.path, columns, delimiter=source.delimiter, member=source.member) as rows:
         reader.read(rows)
     return reader.finish()
 
@@ -186,7 +184,7 @@ class _Reader:
         source = self.source
         problems = [self._bad_column(column) for column in self.bad_counts]
         if problems:
-            raise ConfigError.from_problems(source.path, problems)
+            raise ConfigError.from_problems(str(source.path), problems)
         if not self.items:
             if self.rows == 0:
                 raise data_error(source.path, "", "has a header but no rows")
@@ -273,5 +271,5 @@ def _parse_time(text: str, time_format: str | None) -> float | None:
         return None
     # A time without a zone is read as UTC, so that the host's zone changes nothing.
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
+        moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()

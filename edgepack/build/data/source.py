@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edgepack.formats.errors import ConfigError, MissingExtra, Problem, did_you_mean
+from edgepack.formats.errors import ConfigError, MissingExtraError, Problem, did_you_mean
 
 DELIMITERS = (",", ";", "\t", "|")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data")
@@ -33,7 +33,7 @@ def data_error(path: Path, where: str, message: str, hint: str | None = None) ->
         message: What was found and what was expected.
         hint: What to type next.
     """
-    return ConfigError.from_problems(path, [Problem(where or "file", message, hint)])
+    return ConfigError.from_problems(str(path), [Problem(where, message, hint)])
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def open_rows(
 
     Raises:
         ConfigError: The file is missing, empty, damaged or without one of the columns.
-        MissingExtra: A Parquet file, and pyarrow is not installed.
+        MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
     check_readable(path)
     try:
@@ -112,7 +112,7 @@ def _open_text(path: Path, member: str | None) -> Iterator[IO[str]]:
             with archive.open(name) as raw, _decode(raw) as text:
                 yield text
     elif suffix == ".gz":
-        with gzip.open(path, "rb") as raw, _decode(raw) as text:
+        with gzip.open(path, "rb") as unzipped, _decode(unzipped) as text:
             yield text
     elif suffix == ".xz":
         with lzma.open(path, "rb") as raw, _decode(raw) as text:
@@ -122,7 +122,7 @@ def _open_text(path: Path, member: str | None) -> Iterator[IO[str]]:
             yield text
 
 
-def _decode(raw: IO[bytes]) -> io.TextIOWrapper:
+def _decode(raw: Any) -> io.TextIOWrapper:
     # newline="" is what csv asks for; utf-8-sig drops the mark that spreadsheets write first.
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
@@ -200,11 +200,9 @@ def _find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
     if missing:
         hint = f"columns in this file: {', '.join(header)}"
         raise ConfigError.from_problems(
-            path,
+            str(path),
             [
-                Problem(
-                    f"column '{column}'", f"there is none{did_you_mean(column, header)}", hint
-                )
+                Problem(f"column '{column}'", f"there is none{did_you_mean(column, header)}", hint)
                 for column in missing
             ],
         )
@@ -216,9 +214,7 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra(
-            "reading Parquet needs pyarrow", hint="pip install 'edgepack[parquet]'"
-        ) from error
+        raise MissingExtraError("pyarrow", "parquet", f"reading {path.name}") from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             _find_columns(path, list(file.schema_arrow.names), columns)

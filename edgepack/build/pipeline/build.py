@@ -6,20 +6,23 @@ by `edgepack build`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from edgepack.build.artifacts import Progress, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.choose import Choice, VariantRow, Verdict, choose
-from edgepack.build.pack import bundle_filename, pack_bundle
-from edgepack.build.pipeline.assemble import assemble
+from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
+from edgepack.build.pipeline.assemble import Release, assemble
 from edgepack.build.pipeline.judge import Bench, judge
 from edgepack.build.pipeline.prove import Prover
 from edgepack.build.pipeline.request import BuildRequest, BuildResult, BuiltBundle
 from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measure
 from edgepack.build.preflight import check_bundle_size
-from edgepack.build.targets import Target, list_targets, load_lock, load_target, make_site
+from edgepack.build.targets import Target, list_targets, load_target, make_site
+from edgepack.build.targets.lock import current_lock
 from edgepack.formats.errors import (
     ConfigError,
     ConversionError,
@@ -106,11 +109,11 @@ def _benches(
             )
     task = f"Wheels for {target.name}"
     progress.start(task, len(runtimes))
-    locks = load_lock(target)
     benches = []
     for runtime in runtimes:
         site = make_site(target, runtime, cache)
-        benches.append(Bench(target, runtime, site, locks.runtimes[runtime.name].wheels))
+        wheels = current_lock(target, cache).runtimes[runtime.name].wheels
+        benches.append(Bench(target, runtime, site, wheels))
         progress.advance(task)
     progress.finish(task)
     return benches
@@ -138,18 +141,9 @@ def _ship(
     )
     golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
     release = assemble(model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason)
-    path = request.out / bundle_filename(release.manifest)
-    packed = pack_bundle(
-        release.manifest,
-        release.files,
-        path,
-        cache=cache,
-        components=release.components,
-        progress=progress,
-    )
-    check_bundle_size(target, packed.size_bytes)
+    packed = _pack(release, target, request.out, cache, progress)
     bundle = BuiltBundle(
-        path=path,
+        path=packed.path,
         size_bytes=packed.size_bytes,
         sha256=packed.sha256,
         target=target.name,
@@ -158,6 +152,30 @@ def _ship(
         reason=choice.reason,
     )
     return _marked(rows, choice), bundle
+
+
+def _pack(
+    release: Release, target: Target, out: Path, cache: Cache, progress: Progress
+) -> PackedBundle:
+    """Writes the bundle under its name, unless it is larger than the target allows."""
+    path = out / bundle_filename(release.manifest)
+    # Beside its place first: a bundle that is too large must not replace one that is not.
+    draft = path.with_name(f".{path.name}.new-{os.getpid()}")
+    try:
+        packed = pack_bundle(
+            release.manifest,
+            release.files,
+            draft,
+            cache=cache,
+            components=release.components,
+            progress=progress,
+        )
+        if problems := check_bundle_size(target, packed.size_bytes):
+            raise DeviceError(str(problems[0]))
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return replace(packed, path=path)
 
 
 def _marked(rows: Sequence[VariantRow], choice: Choice) -> list[VariantRow]:

@@ -48,7 +48,9 @@ def test_only_listed_licences_are_given_as_identifiers() -> None:
     assert parts["numpy"]["licenses"] == [{"expression": "BSD-3-Clause AND MIT"}]
     assert parts["PS_util"]["licenses"] == [{"license": {"name": "Some licence of their own"}}]
     assert parts["a"]["licenses"] == [{"license": {"id": "MIT"}}]
-    assert "licenses" not in by_name(document(Component("b", "1", "d" * 64)))["b"]
+    for nothing in (None, "", " \n", "unknown"):
+        part = by_name(document(Component("b", "1", "d" * 64, nothing)))["b"]
+        assert "licenses" not in part
 
 
 def test_a_wheel_the_box_brings_is_listed_as_such() -> None:

@@ -1,0 +1,206 @@
+"""Writes GRU, LSTM and LayerNormalization as the one ONNX operator each of them has.
+
+A traced Keras layer is a loop or a dozen small operators, and neither becomes one ONNX node
+again. So before tracing, such a layer is made to write a named marker in its place, and the
+export replaces each marker by the node, with the layer's own weights. Runs in a worker; imports
+TensorFlow; used by `onnx_export`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+MARKER: Final = "edgepack_native_"
+
+Array = npt.NDArray[Any]
+
+
+def mark_native_layers(layers: Sequence[Any]) -> dict[str, Any]:
+    """Makes every layer with a native form write a marker from now on, in place.
+
+    Args:
+        layers: Keras layers.
+
+    Returns:
+        The layers that do, by marker name. A layer called several times writes several
+        markers whose names begin with it.
+    """
+    import keras
+
+    marked: dict[str, Any] = {}
+    for layer in layers:
+        name = f"{MARKER}{len(marked)}_"
+        if type(layer) is keras.layers.LayerNormalization and _is_plain_norm(layer):
+            layer.call = types.MethodType(_norm_call(name), layer)
+        elif type(layer) in (keras.layers.GRU, keras.layers.LSTM) and _is_plain_rnn(layer):
+            layer.inner_loop = types.MethodType(_rnn_loop(name, layer.inner_loop), layer)
+        else:
+            continue
+        marked[name] = layer
+    return marked
+
+
+def marker_handlers(marked: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns tf2onnx's table of handlers for the markers.
+
+    Args:
+        marked: From `mark_native_layers`.
+    """
+
+    def replace(context: Any, node: Any, name: str, _arguments: Any) -> None:
+        layer = next((each for key, each in marked.items() if key in name), None)
+        if layer is None:
+            raise ValueError(f"{name}: a Python function cannot be converted")
+        source, target = node.input[0], node.output[0]
+        context.remove_node(name)
+        import keras
+
+        if isinstance(layer, keras.layers.LayerNormalization):
+            _norm_node(context, layer, source, target, name)
+        else:
+            _rnn_node(context, layer, source, target, name)
+
+    return {kind: (replace, []) for kind in ("PyFunc", "PyFuncStateless", "EagerPyFunc")}
+
+
+def onnx_rnn_weights(layer_weights: Sequence[Array], *, gates: int) -> tuple[Array, Array, Array]:
+    """Reorders a Keras GRU's or LSTM's weights to ONNX's W, R and B.
+
+    Args:
+        layer_weights: kernel float32[in, gates * units], recurrent kernel float32[units,
+            gates * units] and, with a bias, float32[2, 3 * units] (GRU with reset_after),
+            float32[3 * units] (GRU without) or float32[4 * units] (LSTM).
+        gates: 3 for a GRU, 4 for an LSTM.
+
+    Returns:
+        W float32[1, gates * units, in], R float32[1, gates * units, units] and B
+        float32[1, 2 * gates * units].
+
+    Source: ONNX operators GRU (gate order z, r, h) and LSTM (i, o, f, c); Keras has z, r, h
+    and i, f, c, o.
+    """
+    order = (0, 1, 2) if gates == 3 else (0, 3, 1, 2)  # noqa: PLR2004 - a GRU's gates
+
+    def arrange(columns: Array) -> Array:
+        parts = np.split(columns, gates, axis=-1)
+        return np.concatenate([parts[i] for i in order], axis=-1)
+
+    kernel, recurrent = arrange(layer_weights[0]), arrange(layer_weights[1])
+    width = kernel.shape[1]
+    both = np.zeros((2, width), dtype=np.float32)
+    if len(layer_weights) > 2:  # noqa: PLR2004 - the third is the bias
+        bias = arrange(layer_weights[2])
+        both[: bias.shape[0] if bias.ndim > 1 else 1] = bias
+    return (
+        np.ascontiguousarray(kernel.T)[None],
+        np.ascontiguousarray(recurrent.T)[None],
+        both.reshape(1, -1),
+    )
+
+
+def _is_plain_norm(layer: Any) -> bool:
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    return bool(
+        list(axes) == [-1] and layer.scale and layer.center and not getattr(layer, "rms_scaling", 0)
+    )
+
+
+def _is_plain_rnn(layer: Any) -> bool:
+    names = (layer.activation.__name__, layer.recurrent_activation.__name__)
+    return names == ("tanh", "sigmoid") and not layer.stateful and not layer.return_state
+
+
+def _marker(name: str, source: Any, shape: Any) -> Any:
+    # Never runs: it is only traced, and replaced before anything reads the graph.
+    marked = tf.numpy_function(_unreachable, [source], tf.float32, stateful=False, name=name)
+    marked.set_shape(shape)
+    return marked
+
+
+def _unreachable(*_values: Any) -> Any:
+    raise AssertionError("a marker was run")
+
+
+def _norm_call(name: str) -> Callable[..., Any]:
+    def call(self: Any, inputs: Any) -> Any:
+        del self
+        return _marker(name, inputs, inputs.shape)
+
+    return call
+
+
+def _rnn_loop(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def inner_loop(
+        self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> Any:
+        if mask is not None:
+            # A masked step keeps the state, which the native node cannot say.
+            return original(sequences, initial_state, mask, training)
+        if self.go_backwards:
+            sequences = tf.reverse(sequences, [1])
+        batch, steps, _ = sequences.shape
+        if self.return_sequences:
+            every = _marker(name, sequences, (batch, steps, self.units))
+            return every[:, -1], every, [every[:, -1]]
+        last = _marker(name, sequences, (batch, self.units))
+        return last, last[:, None], [last]
+
+    return inner_loop
+
+
+def _norm_node(context: Any, layer: Any, source: str, target: str, name: str) -> None:
+    weights = [
+        _constant(context, name, value)
+        for value in (np.asarray(layer.gamma), np.asarray(layer.beta))
+    ]
+    context.make_node(
+        "LayerNormalization",
+        [source, *weights],
+        outputs=[target],
+        name=name,
+        attr={"axis": -1, "epsilon": float(layer.epsilon)},
+        shapes=[context.get_shape(source)],
+        dtypes=[context.get_dtype(source)],
+    )
+
+
+def _rnn_node(context: Any, layer: Any, source: str, target: str, name: str) -> None:
+    import keras
+
+    is_gru = isinstance(layer, keras.layers.GRU)
+    weights = onnx_rnn_weights(
+        [np.asarray(each) for each in layer.get_weights()], gates=3 if is_gru else 4
+    )
+    attributes: dict[str, Any] = {"hidden_size": layer.units}
+    if is_gru:
+        attributes["linear_before_reset"] = int(layer.reset_after)
+    turned = context.make_node("Transpose", [source], attr={"perm": [1, 0, 2]})
+    node = context.make_node(
+        "GRU" if is_gru else "LSTM",
+        [turned.output[0], *(_constant(context, name, each) for each in weights)],
+        output_count=2,
+        attr=attributes,
+    )
+    # Y is [steps, 1, batch, units], Y_h is [1, batch, units].
+    if layer.return_sequences:
+        axis = _constant(context, name, np.array([1], dtype=np.int64))
+        every = context.make_node("Squeeze", [node.output[0], axis]).output[0]
+        turned_back: dict[str, Any] = {"attr": {"perm": [1, 0, 2]}, "outputs": [target]}
+        context.make_node("Transpose", [every], name=name, dtypes=[1], **turned_back)
+    else:
+        axis = _constant(context, name, np.array([0], dtype=np.int64))
+        context.make_node(
+            "Squeeze", [node.output[1], axis], outputs=[target], name=name, dtypes=[1]
+        )
+
+
+def _constant(context: Any, name: str, value: Array) -> str:
+    from tf2onnx import utils
+
+    return str(context.make_const(utils.make_name(f"{name}_weights"), value).output[0])

@@ -1,0 +1,157 @@
+"""Reads, mends and writes ONNX files. Runs in a worker.
+
+It is not aware of how a model was made or quantised. Imports onnx, not TensorFlow; used by
+`onnx_export` and `onnx_variant`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from edgepack.formats.tensors import TensorSpec
+
+#: Smaller matrices are not worth a node.
+_TIED_LEAST_BYTES: Final = 4096
+#: What may stand between the scoring product and an output.
+_BEHIND: Final = frozenset(
+    {
+        *("Add", "Slice", "Softmax", "LogSoftmax", "Sigmoid", "TopK", "Reshape", "Squeeze"),
+        *("Cast", "Identity", "Unsqueeze", "Mul"),
+    }
+)
+
+
+def save_onnx(model: Any, path: Path) -> None:
+    """Writes a model without what depends on the host; the same model is the same bytes."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def file_specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Returns inputs (initialisers left out) and outputs in file order."""
+    constants = {each.name for each in model.graph.initializer}
+    return (
+        tuple(_spec(each) for each in model.graph.input if each.name not in constants),
+        tuple(_spec(each) for each in model.graph.output),
+    )
+
+
+def tie_tables(model: Any) -> int:
+    """Replaces each matrix that is another one transposed by a Transpose of that one.
+
+    A table that embeds items and scores them is so kept once. ONNX Runtime computes the
+    Transpose when it loads the file, not when it runs.
+
+    Returns:
+        How many matrices were dropped.
+    """
+    from onnx import helper, numpy_helper
+
+    tables = {
+        each.name: numpy_helper.to_array(each)
+        for each in model.graph.initializer
+        if len(each.dims) == 2  # noqa: PLR2004 - a matrix
+    }
+    tables = {name: each for name, each in tables.items() if each.nbytes >= _TIED_LEAST_BYTES}
+    # The embedding's own layout is kept: gathering rows needs it, transposing is for free.
+    embedded = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    names = sorted(tables, key=lambda name: (not _is_embedded(model, name, embedded), name))
+    dropped = []
+    for position, kept in enumerate(names):
+        for other in names[position + 1 :]:
+            if kept in dropped or other in dropped:
+                continue
+            one, two = tables[kept], tables[other]
+            if one.dtype != two.dtype or one.shape != two.shape[::-1]:
+                continue
+            if np.array_equal(one.T, two):
+                node = helper.make_node("Transpose", [kept], [other], f"{other}_tied", perm=[1, 0])
+                model.graph.node.insert(0, node)
+                dropped.append(other)
+    _drop_initializers(model, set(dropped))
+    return len(dropped)
+
+
+def merge_initializers(model: Any) -> None:
+    """Keeps constants that are equal in type, shape and bytes once.
+
+    An unrolled layer and a quantiser repeat small constants for every use. Only the main
+    graph's are touched.
+    """
+    first: dict[Any, str] = {}
+    renamed: dict[str, str] = {}
+    for each in model.graph.initializer:
+        identity = (each.data_type, tuple(each.dims), _content(each))
+        kept = first.setdefault(identity, each.name)
+        if kept != each.name:
+            renamed[each.name] = kept
+    outputs = {each.name for each in model.graph.output}
+    renamed = {old: new for old, new in renamed.items() if old not in outputs}
+    for node in model.graph.node:
+        if any(attribute.HasField("g") for attribute in node.attribute):
+            # A subgraph may read any name of the main graph.
+            return
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+    _drop_initializers(model, set(renamed))
+
+
+def head_product(model: Any) -> list[str]:
+    """Returns the names of the matrix products that the outputs come from; may be empty."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {each.name for each in model.graph.initializer}
+    found: list[str] = []
+    for output in model.graph.output:
+        place = output.name
+        while place in makers:
+            node = makers[place]
+            if node.op_type in ("MatMul", "Gemm"):
+                if node.name not in found:
+                    found.append(node.name)
+                break
+            if node.op_type not in _BEHIND:
+                break
+            computed = [name for name in node.input if name not in constants]
+            place = computed[0] if computed else ""
+    return found
+
+
+def _is_embedded(model: Any, name: str, embedded: set[str]) -> bool:
+    if name in embedded:
+        return True
+    # A quantised table is read through its DequantizeLinear, or dequantised after the rows
+    # are gathered; both start with the table's own name.
+    readers = [node for node in model.graph.node if name in node.input]
+    return any(output in embedded for node in readers for output in node.output)
+
+
+def _drop_initializers(model: Any, names: set[str]) -> None:
+    kept = [each for each in model.graph.initializer if each.name not in names]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    described = [each for each in model.graph.input if each.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(described)
+
+
+def _content(tensor: Any) -> bytes:
+    from onnx import numpy_helper
+
+    return bytes(numpy_helper.to_array(tensor).tobytes())
+
+
+def _spec(value: Any) -> TensorSpec:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    kind = value.type.tensor_type
+    shape = tuple(
+        each.dim_value if each.HasField("dim_value") else -1 for each in kind.shape.dim
+    )
+    return TensorSpec(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), shape)

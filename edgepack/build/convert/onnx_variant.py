@@ -1,0 +1,179 @@
+"""Makes one ONNX variant out of the fp32 base. Runs in a worker.
+
+It is not aware of TensorFlow or of where the base came from. Imports onnx and ONNX Runtime's
+quantisers; used by `worker`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.build.convert.job import Job, Outcome
+from edgepack.build.convert.onnx_file import (
+    file_specs,
+    head_product,
+    merge_initializers,
+    save_onnx,
+    tie_tables,
+)
+from edgepack.formats.errors import ConversionError
+from edgepack.formats.variants import Precision
+
+#: Products and what hands integers on between them; sums and normalisations stay float.
+_STATIC_TYPES: Final = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Gather", "MaxPool", "Relu"]
+_DYNAMIC_TYPES: Final = ["MatMul", "Gemm", "Gather", "LSTM"]
+#: Scores near each other must not become equal before they are ranked.
+_FLOAT_TYPES: Final = ["TopK", "Softmax", "LogSoftmax"]
+#: Ranges settle after some hundred rows.
+_CALIBRATION_ROWS: Final = 300
+_LOOPS: Final = ("Loop", "Scan", "If")
+
+
+def write_onnx(job: Job) -> Outcome:
+    """Writes one variant into `job.out`.
+
+    Raises:
+        ConversionError: The base has a form that cannot be quantised, or the quantiser fails.
+    """
+    import onnx
+
+    logging.disable(logging.WARNING)
+    if job.spec is None:
+        raise AssertionError("an ONNX job has a variant")
+    precision = job.spec.precision
+    model = onnx.load(str(job.source))
+    _name_nodes(model)
+    notes = ""
+    if precision.is_int8:
+        _refuse_loops(model)
+        model, notes = (
+            _static(model, job) if precision is Precision.STATIC_INT8 else _dynamic(model, job.out)
+        )
+    elif precision is Precision.FP16:
+        model = _half(model)
+    merge_initializers(model)
+    tie_tables(model)
+    del model.graph.value_info[:]
+    save_onnx(model, job.out / job.spec.file_name)
+    inputs, outputs = file_specs(model)
+    return Outcome(inputs=inputs, outputs=outputs, notes=notes)
+
+
+def _name_nodes(model: Any) -> None:
+    # The quantisers choose nodes by name, and a user's file may have none.
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{i}"
+
+
+def _refuse_loops(model: Any) -> None:
+    if loops := sorted({n.op_type for n in model.graph.node if n.op_type in _LOOPS}):
+        raise ConversionError(f"ONNX Runtime's quantiser cannot see into {', '.join(loops)}")
+
+
+def _half(model: Any) -> Any:
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    return convert_float_to_float16(
+        model,
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_FLOAT_TYPES],
+    )
+
+
+def _dynamic(
+    model: Any, work: Path, nodes: Sequence[str] | None = None, types: Sequence[str] | None = None
+) -> tuple[Any, str]:
+    """Quantises weights, and activations by what each call brings.
+
+    Args:
+        model: An ONNX model.
+        work: Where the quantiser may write.
+        nodes: The only nodes to quantise; all if None.
+        types: The only operator types; `_DYNAMIC_TYPES` if None.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    before, after = work / "before.onnx", work / "after.onnx"
+    onnx.save(model, str(before))
+    try:
+        quantize_dynamic(
+            before,
+            after,
+            op_types_to_quantize=list(types or _DYNAMIC_TYPES),
+            nodes_to_quantize=list(nodes) if nodes is not None else None,
+            # Unsigned weights: the signed kernels of x86 without VNNI saturate at 16 bits,
+            # so the same file would rank differently on two boxes.
+            # Source: ONNX Runtime, "Quantize ONNX models", U8S8 on AVX2.
+            weight_type=QuantType.QUInt8,
+            per_channel=False,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return onnx.load(str(after)), ""
+    finally:
+        before.unlink(missing_ok=True)
+        after.unlink(missing_ok=True)
+
+
+def _static(model: Any, job: Job) -> tuple[Any, str]:
+    """Quantises the body over real inputs; the scoring product stays dynamic.
+
+    Eight bits give a catalogue of thousands 256 different scores, so what ranks them must not
+    have a fixed range.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    head = head_product(model)
+    before, after = job.out / "before.onnx", job.out / "after.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(model), str(before))
+    inputs, _ = file_specs(model)
+    try:
+        quantize_static(
+            before,
+            after,
+            _Calibration(job.samples, inputs),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_STATIC_TYPES,
+            nodes_to_exclude=head,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QUInt8,
+            per_channel=False,
+        )
+        quantised = onnx.load(str(after))
+    finally:
+        before.unlink(missing_ok=True)
+        after.unlink(missing_ok=True)
+    if head:
+        quantised, _ = _dynamic(quantised, job.out, nodes=head, types=["MatMul", "Gemm"])
+    return quantised, "integer products, dynamic scoring" if head else "integer products"
+
+
+class _Calibration:
+    """Feeds real rows to ONNX Runtime's calibrator, which asks until it gets None."""
+
+    def __init__(self, samples: Path, inputs: Sequence[Any]) -> None:
+        with np.load(samples, allow_pickle=False) as archive:
+            if "calibration" in archive.files and len(inputs) == 1:
+                columns = {inputs[0].name: archive["calibration"]}
+            else:
+                columns = {spec.name: archive[spec.name] for spec in inputs}
+        self._rows = self._iterate(columns, {spec.name: spec.dtype for spec in inputs})
+
+    @staticmethod
+    def _iterate(
+        columns: dict[str, npt.NDArray[Any]], dtypes: dict[str, str]
+    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        rows = min(_CALIBRATION_ROWS, *(len(each) for each in columns.values()))
+        for i in range(rows):
+            yield {name: each[i : i + 1].astype(dtypes[name]) for name, each in columns.items()}
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """Returns the next row by input name, or None after the last."""
+        return next(self._rows, None)

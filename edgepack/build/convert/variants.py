@@ -1,0 +1,321 @@
+"""Makes every variant of a model, several at a time, each from the cache where it is there.
+
+A failure is a row with a reason and stops nothing. It is not aware of TensorFlow or ONNX: the
+work is done by processes. Used by the pipeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from edgepack.build.artifacts import ConvertedVariant, Progress, SilentProgress, TrainedModel
+from edgepack.build.cache import Cache
+from edgepack.build.convert.job import Job, JobKind, Outcome
+from edgepack.build.convert.process import (
+    Limits,
+    NotKeptError,
+    Runner,
+    run_job,
+    start_worker,
+    tool_versions,
+)
+from edgepack.build.convert.recipes import RECIPE_VERSION, Form, ladder, variant_key
+from edgepack.formats.errors import ConversionError, MissingExtraError
+from edgepack.formats.variants import Format, VariantSpec
+
+_NO_WAY_TO_TFLITE = (
+    "an ONNX file cannot become TFLite; give the Keras model or SavedModel it was exported from"
+)
+_TASK = "Converting"
+
+
+def convert_variants(
+    model: TrainedModel,
+    specs: Sequence[VariantSpec],
+    cache: Cache,
+    *,
+    jobs: int = 2,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    runner: Runner = start_worker,
+) -> list[ConvertedVariant]:
+    """Converts a model to variants.
+
+    Args:
+        model: The model.
+        specs: Which variants.
+        cache: Keeps finished variants, and failures other than those of a limit.
+        jobs: Processes at a time.
+        limits: What one process may take.
+        progress: Told of each finished variant.
+        runner: Starts the processes.
+
+    Returns:
+        One for each spec in its order; one that could not be made has a `failure`.
+
+    Raises:
+        MissingExtraError: TensorFlow or the ONNX tools are not installed.
+    """
+    _check_tools(model, specs)
+    progress = progress or SilentProgress()
+    work = _Conversion(model, cache, limits or Limits(), runner)
+    progress.start(_TASK, len(specs))
+
+    def convert(spec: VariantSpec) -> ConvertedVariant:
+        variant = work.convert(spec)
+        progress.advance(_TASK, note=spec.name)
+        return variant
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        # Both start with the slow part, reading the model with TensorFlow.
+        first = [pool.submit(work.graph)] if _is_keras(model) else []
+        if any(spec.format is Format.ONNX for spec in specs):
+            first.append(pool.submit(work.prepare_onnx))
+        for each in first:
+            each.result()
+        return list(pool.map(convert, specs))
+    except BaseException:
+        work.stop()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        progress.finish(_TASK)
+
+
+def reference_outputs(
+    model: TrainedModel,
+    cache: Cache,
+    *,
+    limits: Limits | None = None,
+    runner: Runner = start_worker,
+) -> Path:
+    """Returns the original model's answers to its held-out inputs.
+
+    Args:
+        model: The model.
+        cache: Keeps the answers.
+        limits: What the process may take.
+        runner: Starts the process.
+
+    Returns:
+        An npz. A recommender's has `out0` float32[n, graph_top_k] scores, descending, and
+        `out1` int32[n, graph_top_k] items; a tensor model's one array [n, ...] an output.
+
+    Raises:
+        ConversionError: The original could not be run.
+    """
+    _check_tools(model, ())
+    work = _Conversion(model, cache, limits or Limits(), runner)
+    try:
+        folder, outcome = work.obtain(
+            "reference",
+            {"samples": model.samples_sha256},
+            Job(JobKind.REFERENCE, model.model_path, Path(), model.samples_path),
+        )
+    except NotKeptError as error:
+        raise ConversionError(f"{model.name}: the original's answers: {error.failure}") from error
+    if outcome.failure is not None:
+        raise ConversionError(f"{model.name}: the original cannot be run: {outcome.failure}")
+    return folder / "reference.npz"
+
+
+class _Conversion:
+    """One model's conversions: what they share, and the way down each ladder."""
+
+    def __init__(self, model: TrainedModel, cache: Cache, limits: Limits, runner: Runner) -> None:
+        self._model = model
+        self._cache = cache
+        self._limits = limits
+        self._runner = runner
+        self._tools = tool_versions()
+        self._stopped = threading.Event()
+
+    def convert(self, spec: VariantSpec) -> ConvertedVariant:
+        """Climbs down a variant's ladder until a rung works."""
+        started = monotonic()
+        if spec.format is Format.TFLITE and not _is_keras(self._model):
+            return ConvertedVariant(spec, None, failure=_NO_WAY_TO_TFLITE)
+        try:
+            steps = self.graph()[1].recurrent_steps if _is_keras(self._model) else 0
+        except ConversionError as error:
+            return ConvertedVariant(spec, None, failure=error.message)
+        failures: dict[Form, str] = {}
+        fresh = False
+        for form in ladder(spec, steps):
+            fresh = fresh or self._cache.find("variant", self._variant_key(spec, form)) is None
+            found = self._try_rung(spec, form)
+            if isinstance(found, ConvertedVariant):
+                elapsed_s = monotonic() - started if fresh else 0.0
+                notes = _notes(form, found.notes, failures)
+                return replace(found, notes=notes, elapsed_s=elapsed_s)
+            failures[form] = found
+        return ConvertedVariant(
+            spec, None, failure=_join(failures), elapsed_s=monotonic() - started
+        )
+
+    def graph(self) -> tuple[Path, Outcome]:
+        """Returns the finished SavedModels, one folder for each form.
+
+        Raises:
+            ConversionError: The model could not be read or finished.
+        """
+        try:
+            folder, outcome = self.obtain(
+                "graph",
+                {"samples": self._model.samples_sha256 if self._model.kind == "tensor" else None},
+                Job(JobKind.GRAPH, self._model.model_path, Path(), self._model.samples_path),
+            )
+        except NotKeptError as error:
+            raise ConversionError(error.failure) from error
+        if outcome.failure is not None:
+            raise ConversionError(outcome.failure)
+        return folder, outcome
+
+    def prepare_onnx(self) -> None:
+        """Makes the base of the ONNX variants; a failure shows again when it is used."""
+        with contextlib.suppress(NotKeptError):
+            self._onnx_base(Form.NATIVE)
+
+    def obtain(
+        self, kind: str, key: Mapping[str, Any], job: Job
+    ) -> tuple[Path, Outcome]:
+        """Does a job through the cache.
+
+        Args:
+            kind: The cache's folder.
+            key: What the result depends on beside the model, its graph and the tools.
+            job: What to do; its `out` is filled in here.
+
+        Raises:
+            NotKeptError: It failed in a way that another try may not repeat.
+        """
+        whole = {
+            "recipe": RECIPE_VERSION,
+            "model": self._model.sha256,
+            "graph_top_k": self._model.graph_top_k,
+            "tools": self._tools,
+            **key,
+        }
+        return self._through_cache(kind, whole, job)
+
+    def stop(self) -> None:
+        """Ends the processes that run and lets no other start."""
+        self._stopped.set()
+        import psutil
+
+        # They lead process groups of their own, so Ctrl-C does not reach them.
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if "edgepack.build.convert.worker" in child.cmdline():
+                    child.kill()
+
+    def _try_rung(self, spec: VariantSpec, form: Form) -> ConvertedVariant | str:
+        """Returns the variant, or why this form does not work."""
+        try:
+            source = self._source(spec, form)
+            if isinstance(source, str):
+                return source
+            folder, outcome = self._through_cache(
+                "variant",
+                self._variant_key(spec, form),
+                Job(
+                    *(JobKind(str(spec.format)), source, Path(), self._model.samples_path),
+                    form=form,
+                    spec=spec,
+                ),
+            )
+        except NotKeptError as error:
+            return error.failure
+        if outcome.failure is not None:
+            return outcome.failure
+        path = folder / spec.file_name
+        data = path.read_bytes()
+        return ConvertedVariant(
+            spec=spec,
+            path=path,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            inputs=outcome.inputs,
+            outputs=outcome.outputs,
+            notes=outcome.notes,
+        )
+
+    def _source(self, spec: VariantSpec, form: Form) -> Path | str:
+        if spec.format is Format.TFLITE:
+            source = self.graph()[0] / form
+            return source if source.is_dir() else f"this model has no {form} form"
+        folder, outcome = self._onnx_base(form)
+        return outcome.failure or folder / "base.onnx"
+
+    def _onnx_base(self, form: Form) -> tuple[Path, Outcome]:
+        return self.obtain(
+            "onnx-base",
+            {
+                "form": str(form),
+                "samples": self._model.samples_sha256 if self._model.kind == "tensor" else None,
+            },
+            Job(
+                *(JobKind.ONNX_BASE, self._model.model_path, Path(), self._model.samples_path),
+                form=form,
+            ),
+        )
+
+    def _variant_key(self, spec: VariantSpec, form: Form) -> dict[str, Any]:
+        return variant_key(
+            spec=spec,
+            form=form,
+            model_sha256=self._model.sha256,
+            graph_top_k=self._model.graph_top_k,
+            samples_sha256=self._model.samples_sha256,
+            tools=self._tools,
+        )
+
+    def _through_cache(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:
+        def make(draft: Path) -> None:
+            if self._stopped.is_set():
+                raise NotKeptError("stopped")
+            whole = replace(job, out=draft, graph_top_k=self._model.graph_top_k)
+            run_job(whole, self._limits, self._runner)
+
+        folder = self._cache.get_or_make(kind, key, make)
+        outcome = Outcome.read(folder)
+        if outcome is None:
+            raise AssertionError(f"{folder} was kept without an outcome")
+        return folder, outcome
+
+
+def _is_keras(model: TrainedModel) -> bool:
+    return model.model_path.suffix != Format.ONNX.suffix
+
+
+def _check_tools(model: TrainedModel, specs: Sequence[VariantSpec]) -> None:
+    wanted: Callable[[str], object] = importlib.util.find_spec
+    if _is_keras(model) and wanted("tensorflow") is None:
+        raise MissingExtraError("tensorflow", "build", f"converting {model.name}")
+    if any(spec.format is Format.ONNX for spec in specs) or not _is_keras(model):
+        for package in ("onnx", "onnxruntime"):
+            if wanted(package) is None:
+                raise MissingExtraError(package, "build", f"converting {model.name} to ONNX")
+
+
+def _notes(form: Form, notes: str, failures: Mapping[Form, str]) -> str:
+    parts = [] if form is Form.PLAIN else [str(form)]
+    parts += [notes] if notes else []
+    parts += [f"{failed} failed: {reason}" for failed, reason in failures.items()]
+    return "; ".join(parts)
+
+
+def _join(failures: Mapping[Form, str]) -> str:
+    if len(set(failures.values())) == 1:
+        return next(iter(failures.values()))
+    return "; ".join(f"{form}: {reason}" for form, reason in failures.items())

@@ -1,0 +1,49 @@
+"""GRU4Rec: one gated recurrent layer over the history, scored against the item table itself.
+
+Source: Hidasi et al. 2016, arXiv:1511.06939, trained with full softmax cross-entropy. Not aware
+of data or training. May be imported by `edgepack.build`.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from edgepack.build.models.layers import ItemBias
+from edgepack.build.models.ranker import Ranker
+
+
+def build_gru4rec(catalogue: int, sequence_length: int, *, units: int, dropout: float) -> Ranker:
+    """Builds the model. Padding is fed as zero vectors, so no step needs a mask.
+
+    Args:
+        catalogue: Number of items, without padding.
+        sequence_length: Items in a history, L.
+        units: Width of the item vectors and of the state.
+        dropout: Share of activations dropped in training, 0..1.
+    """
+    layers = keras.layers
+    history = keras.Input((sequence_length,), dtype="int32", name="history")
+    table = layers.ReversibleEmbedding(
+        catalogue + 1,
+        units,
+        embeddings_initializer=keras.initializers.RandomNormal(0.0, units**-0.5),
+        name="items",
+    )
+    bias = ItemBias(name="item_bias")
+    present = keras.ops.expand_dims(
+        keras.ops.cast(keras.ops.not_equal(history, 0), "float32"), axis=-1
+    )
+    vectors = layers.Dropout(dropout, name="input_dropout")(table(history) * present)
+    trained = layers.GRU(units, return_sequences=True, name="gru_every_position")
+    shipped = layers.GRU(units, name="gru")
+    project = layers.Dense(units, name="to_item_space")
+    drop = layers.Dropout(dropout, name="state_dropout")
+    every = project(drop(trained(vectors)))
+    scores = bias(table(project(drop(shipped(vectors))), reverse=True))
+    return Ranker(
+        inference=keras.Model(history, scores, name="gru4rec"),
+        hidden=keras.Model(history, every, name="gru4rec_every_position"),
+        table=table,
+        bias=bias,
+        copies=((trained, shipped),),
+    )

@@ -1,0 +1,91 @@
+"""What every architecture hands to training, and the table of architectures.
+
+Not aware of data or training. May be imported by `edgepack.build`; Keras is imported on use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Architecture(StrEnum):
+    """The shipped architectures, by their name in model.toml."""
+
+    SASREC = "sasrec"
+    GRU4REC = "gru4rec"
+    BILSTM = "bilstm"
+
+
+# Each architecture's hyper-parameters with their defaults; their types are the rule.
+HYPER_PARAMETERS: Mapping[Architecture, Mapping[str, int | float]] = {
+    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.2},
+    Architecture.GRU4REC: {"units": 64, "dropout": 0.2},
+    Architecture.BILSTM: {"embedding": 64, "units": 64, "dropout": 0.2},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """One set of weights, seen by training and by whoever ships it.
+
+    Attributes:
+        inference: keras.Model, `history` int32[b, L] left-padded with 0 to scores
+            float32[b, catalogue + 1] for what comes next. Column 0 is padding, to be ignored.
+        hidden: keras.Model to float32[b, L, units], the state after each position from which
+            the next item is scored; None when only the last position can be asked, because
+            earlier ones have seen what comes later.
+        table: The layer that holds the item table, float32[catalogue + 1, units], and scores
+            with its transpose; None where `hidden` is.
+        bias: The layer that adds one learnt number an item; None where `hidden` is.
+        normalised: The scores of `inference` are probabilities already.
+        copies: Pairs (trained layer, layer of `inference`) whose weights are not shared.
+    """
+
+    inference: Any
+    hidden: Any | None
+    table: Any | None
+    bias: Any | None
+    normalised: bool = False
+    copies: tuple[tuple[Any, Any], ...] = ()
+
+    def finish(self) -> Any:
+        """Brings `inference` up to date with what was trained, and returns it."""
+        for trained, shipped in self.copies:
+            shipped.set_weights(trained.get_weights())
+        return self.inference
+
+
+def build_ranker(
+    architecture: Architecture,
+    hyper_parameters: Mapping[str, int | float],
+    *,
+    catalogue: int,
+    sequence_length: int,
+) -> Ranker:
+    """Builds an untrained model. Seed Keras before, for the same weights each time.
+
+    Args:
+        architecture: Which one.
+        hyper_parameters: All of `HYPER_PARAMETERS[architecture]`.
+        catalogue: Number of items, without padding.
+        sequence_length: Items in a history, L.
+    """
+    builder = _builder(architecture)
+    return builder(catalogue, sequence_length, **hyper_parameters)
+
+
+def _builder(architecture: Architecture) -> Callable[..., Ranker]:
+    if architecture is Architecture.SASREC:
+        from edgepack.build.models.sasrec import build_sasrec
+
+        return build_sasrec
+    if architecture is Architecture.GRU4REC:
+        from edgepack.build.models.gru4rec import build_gru4rec
+
+        return build_gru4rec
+    from edgepack.build.models.bilstm import build_bilstm
+
+    return build_bilstm

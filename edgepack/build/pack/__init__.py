@@ -1,0 +1,21 @@
+"""Packs a release into one file: payload, manifest, SBOM and the program that installs them."""
+
+from __future__ import annotations
+
+from edgepack.build.pack.bundle import PackedBundle, bundle_filename, pack_bundle
+from edgepack.build.pack.payload import Source, finish_manifest
+from edgepack.build.pack.sbom import Component
+from edgepack.build.pack.sources import UNIT_PATH, program_files, runner_files, service_unit
+
+__all__ = [
+    "UNIT_PATH",
+    "Component",
+    "PackedBundle",
+    "Source",
+    "bundle_filename",
+    "finish_manifest",
+    "pack_bundle",
+    "program_files",
+    "runner_files",
+    "service_unit",
+]

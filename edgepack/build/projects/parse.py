@@ -1,0 +1,276 @@
+"""Parses model.toml, collecting every problem before raising.
+
+Not aware of where projects lie. May be imported by `edgepack.build.projects`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgepack.build.artifacts import Gate
+from edgepack.build.data.conditions import Condition, parse_condition
+from edgepack.build.data.interactions import DataSource
+from edgepack.build.data.synthetic import SyntheticShop
+from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture
+from edgepack.build.projects.project import (
+    Loss,
+    Optimizer,
+    Project,
+    Schedule,
+    TrainingSettings,
+)
+from edgepack.formats.errors import ConfigError, Problem, did_you_mean
+
+SYNTHETIC = "synthetic"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_]{0,63}")
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def parse_project(text: str, file: Path) -> Project:
+    """Reads a model project.
+
+    Args:
+        text: The TOML.
+        file: Where it came from; named in errors, and relative data paths start beside it.
+
+    Raises:
+        ConfigError: It is no TOML, or with every unknown key, missing key, wrong type and value
+            out of range.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error
+    problems: list[Problem] = []
+    project = _read_project(_Table(document, "", problems), file)
+    if problems:
+        raise ConfigError.from_problems(str(file), problems)
+    return project
+
+
+def _read_project(top: _Table, file: Path) -> Project:
+    name = top.text("name", pattern=_NAME, expected="small letters, digits, '-' and '_'")
+    version = top.text("version", pattern=_VERSION, expected="letters, digits, '.', '+' and '_'")
+    kind = top.text("kind", "recommender")
+    if kind != "recommender":
+        top.problem(
+            "kind",
+            f"got '{kind}', expected 'recommender'",
+            "a tensor model is given as a file: edgepack build --model FILE",
+        )
+    sequence_length = top.integer("sequence_length", 20, low=2, high=1024)
+    top_k = top.integer("top_k", 20, low=1, high=1000)
+    architecture, hyper_parameters = _read_architecture(top.table("architecture"))
+    calibration = top.table("calibration")
+    project = Project(
+        name=name,
+        version=version,
+        directory=file.parent,
+        architecture=architecture,
+        hyper_parameters=hyper_parameters,
+        sequence_length=sequence_length,
+        top_k=top_k,
+        data=_read_data(top.table("data"), file.parent),
+        training=_read_training(top.table("training")),
+        calibration_samples=calibration.integer("samples", 500, low=1, high=100_000),
+        gate=_read_gate(top.table("gate")),
+    )
+    calibration.refuse_unknown()
+    top.refuse_unknown()
+    return project
+
+
+def _read_architecture(table: _Table) -> tuple[Architecture, dict[str, int | float]]:
+    before = len(table.problems)
+    architecture = table.choice("name", Architecture, None)
+    if len(table.problems) > before:
+        # Which keys belong here depends on the name, so nothing else can be said about them.
+        return architecture, {}
+    found: dict[str, int | float] = {}
+    for key, default in HYPER_PARAMETERS[architecture].items():
+        if isinstance(default, int):
+            found[key] = table.integer(key, default, low=1, high=4096)
+        else:
+            found[key] = table.number(key, default, low=0.0, high=0.9)
+    table.refuse_unknown()
+    return architecture, found
+
+
+def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:
+    source = table.text("source", SYNTHETIC)
+    if source == SYNTHETIC:
+        standard = SyntheticShop()
+        shop = SyntheticShop(
+            sessions=table.integer("sessions", standard.sessions, low=10, high=10_000_000),
+            items=table.integer("items", standard.items, low=40, high=1_000_000),
+            seed=table.integer("seed", standard.seed, low=0, high=2**32 - 1),
+        )
+        table.refuse_unknown()
+        return shop
+    log = DataSource(
+        path=directory / source,
+        session=table.text("session"),
+        item=table.text("item"),
+        order=table.text("order"),
+        time_format=table.optional_text("time_format"),
+        delimiter=table.optional_text("delimiter"),
+        member=table.optional_text("member"),
+        conditions=_read_conditions(table),
+    )
+    if log.delimiter is not None and len(log.delimiter) != 1:
+        table.problem("delimiter", f"got '{log.delimiter}', expected one character")
+    table.refuse_unknown()
+    return log
+
+
+def _read_conditions(table: _Table) -> tuple[Condition, ...]:
+    found = []
+    for text in table.texts("where"):
+        try:
+            found.append(parse_condition(text))
+        except ValueError as error:
+            table.problem("where", str(error), "for example: Quantity > 0")
+    return tuple(found)
+
+
+def _read_training(table: _Table) -> TrainingSettings:
+    standard = TrainingSettings()
+    settings = TrainingSettings(
+        optimizer=table.choice("optimizer", Optimizer, standard.optimizer),
+        epochs=table.integer("epochs", standard.epochs, low=1, high=10_000),
+        refit_epochs=table.integer("refit_epochs", standard.refit_epochs, low=0, high=1_000),
+        patience=table.integer("patience", standard.patience, low=1, high=10_000),
+        batch_size=table.integer("batch_size", standard.batch_size, low=1, high=65_536),
+        learning_rate=table.number("learning_rate", standard.learning_rate, low=1e-7, high=1.0),
+        schedule=table.choice("schedule", Schedule, standard.schedule),
+        loss=table.choice("loss", Loss, standard.loss),
+        sampled_above=table.integer("sampled_above", standard.sampled_above, low=2, high=2**31),
+        label_smoothing=table.number("label_smoothing", 0.0, low=0.0, high=0.9),
+        seed=table.integer("seed", standard.seed, low=0, high=2**32 - 1),
+        h5=table.flag("h5", default=standard.h5),
+    )
+    table.refuse_unknown()
+    return settings
+
+
+def _read_gate(table: _Table) -> Gate:
+    standard = Gate()
+    gate = Gate(
+        ndcg_ratio=table.number("ndcg_ratio", standard.ndcg_ratio, low=0.0, high=1.0),
+        overlap=table.number("overlap", standard.overlap, low=0.0, high=1.0),
+        top1_same=table.number("top1_same", standard.top1_same, low=0.0, high=1.0),
+    )
+    table.refuse_unknown()
+    return gate
+
+
+class _Table:
+    """One table of the file: hands out typed values, collects problems, knows what was asked."""
+
+    def __init__(self, values: Mapping[str, Any], path: str, problems: list[Problem]) -> None:
+        self._values = values
+        self._path = path
+        self._asked: set[str] = set()
+        self.problems = problems
+
+    def problem(self, key: str, message: str, hint: str | None = None) -> None:
+        self.problems.append(Problem(f"{self._path}{key}", message, hint))
+
+    def table(self, key: str) -> _Table:
+        self._asked.add(key)
+        values = self._values.get(key, {})
+        if not isinstance(values, dict):
+            self.problem(key, f"got {_shown(values)}, expected a table [{key}]")
+            values = {}
+        return _Table(values, f"{self._path}{key}.", self.problems)
+
+    def text(
+        self,
+        key: str,
+        default: str | None = None,
+        *,
+        pattern: re.Pattern[str] | None = None,
+        expected: str = "",
+    ) -> str:
+        value = self._get(key, default)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or not value:
+            self.problem(key, f"got {_shown(value)}, expected text")
+            return ""
+        if pattern is not None and not pattern.fullmatch(value):
+            self.problem(key, f"got '{value}', expected {expected}")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        self._asked.add(key)
+        return self.text(key) if key in self._values else None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self.problem(key, f"got {_shown(value)}, expected a list of texts")
+            return ()
+        return tuple(value)
+
+    def integer(self, key: str, default: int, *, low: int, high: int) -> int:
+        value = self._get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.problem(key, f"got {_shown(value)}, expected a whole number")
+            return default
+        if not low <= value <= high:
+            self.problem(key, f"got {value}, expected {low} to {high}")
+        return value
+
+    def number(self, key: str, default: float, *, low: float, high: float) -> float:
+        value = self._get(key, default)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            self.problem(key, f"got {_shown(value)}, expected a number")
+            return default
+        # Written this way round, NaN is refused too.
+        if not low <= value <= high:
+            self.problem(key, f"got {value}, expected {low:g} to {high:g}")
+        return float(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            self.problem(key, f"got {_shown(value)}, expected true or false")
+            return default
+        return value
+
+    def choice(self, key: str, kind: type[_Choice], default: _Choice | None) -> _Choice:
+        value = self._get(key, default)
+        known = [member.value for member in kind]
+        if isinstance(value, str) and value in known:
+            return kind(value)
+        if value is not None:
+            guess = did_you_mean(value, known) if isinstance(value, str) else ""
+            self.problem(key, f"got {_shown(value)}, expected one of {', '.join(known)}{guess}")
+        return default if default is not None else next(iter(kind))
+
+    def refuse_unknown(self) -> None:
+        for key in self._values:
+            if key not in self._asked:
+                self.problem(
+                    key,
+                    f"unknown key{did_you_mean(key, sorted(self._asked))}",
+                    f"known here: {', '.join(sorted(self._asked))}",
+                )
+
+    def _get(self, key: str, default: Any) -> Any:
+        self._asked.add(key)
+        value = self._values.get(key, default)
+        if value is None:
+            self.problem(key, "is missing")
+        return value
+
+
+def _shown(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else repr(value)

@@ -1,0 +1,154 @@
+"""When to train on what: early stopping on validation NDCG@10, best weights, refit.
+
+Not aware of projects' files, the cache or what is saved. TensorFlow is imported on use. May be
+imported by `edgepack.build.training`.
+
+First the model learns from everything but the last two events of each sequence, and the epoch
+with the best validation NDCG@10 is kept. Then it learns for a few epochs, at a lower rate, from
+everything but the last event, as the Markov baseline does: the event before the last is the
+newest thing known about a session, and a shipped model should not be without it. The test
+targets are never learnt from and decide nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepack.build.artifacts import Progress
+from edgepack.build.data.ranking import RankingMetrics
+from edgepack.build.data.sequences import Sequences
+from edgepack.build.models.ranker import Ranker, build_ranker
+from edgepack.build.projects.project import Project
+from edgepack.build.training.scoring import Validation
+from edgepack.build.training.steps import Batches, Trainer
+
+# Share of the learning rate the refit starts with: it continues where a schedule has ended.
+_REFIT_SHARE = 0.25
+_TASK = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A trained model and how it came about.
+
+    Attributes:
+        ranker: With the final weights.
+        epochs_run: Passes over the data before the refit.
+        best_epoch: The pass whose weights were kept, from 1.
+        validation: Metrics of those weights on the validation targets, before the refit.
+    """
+
+    ranker: Ranker
+    epochs_run: int
+    best_epoch: int
+    validation: RankingMetrics
+
+
+def make_deterministic(seed: int) -> None:
+    """Seeds Python, NumPy, TensorFlow and Keras, and asks for deterministic operations.
+
+    It holds for the whole process. Names of layers start again from one as well, so that what
+    was built before in the process does not show in a saved model.
+
+    Args:
+        seed: Any whole number from 0 to 2^32 - 1.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(project: Project, sequences: Sequences, progress: Progress) -> FitResult:
+    """Trains a project's model.
+
+    Args:
+        project: What to train and how.
+        sequences: What to learn from.
+        progress: Told of each step; the note has the loss and the validation NDCG@10.
+    """
+    settings = project.training
+    make_deterministic(settings.seed)
+    ranker = build_ranker(
+        project.architecture,
+        project.hyper_parameters,
+        catalogue=len(sequences.vocabulary),
+        sequence_length=project.sequence_length,
+    )
+    _start_from_popularity(ranker, sequences)
+    steps = Batches(ranker, sequences, project, 2).steps()
+    trainer = Trainer(ranker, project, len(sequences.vocabulary))
+    progress.start(_TASK, (settings.epochs + settings.refit_epochs) * steps)
+    try:
+        best, epochs_run = _search(project, ranker, trainer, sequences, progress)
+        _refit(project, ranker, trainer, sequences, progress)
+    finally:
+        progress.finish(_TASK)
+    ranker.finish()
+    return FitResult(ranker, epochs_run, best.epoch, best.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    epoch: int
+    metrics: RankingMetrics
+    weights: list[NDArray[np.float32]]
+
+
+def _search(
+    project: Project, ranker: Ranker, trainer: Trainer, sequences: Sequences, progress: Progress
+) -> tuple[_Best, int]:
+    """Trains until validation gets no better; leaves the best weights in the model."""
+    settings = project.training
+    source = Batches(ranker, sequences, project, 2)
+    trainer.plan(settings.learning_rate, settings.epochs * source.steps())
+    validation = Validation(ranker, sequences, project)
+    best = _Best(0, RankingMetrics(hr=0.0, ndcg=-1.0, mrr=0.0, questions=0), [])
+    epoch = 0
+    for epoch in range(1, settings.epochs + 1):
+        loss = _one_epoch(trainer, source, progress)
+        metrics = validation.measure()
+        if metrics.ndcg > best.metrics.ndcg:
+            best = _Best(epoch, metrics, trainer.weights())
+        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.3f}"
+        progress.advance(_TASK, 0, f"{note}, validation NDCG@10 {metrics.ndcg:.4f}")
+        if epoch - best.epoch >= settings.patience:
+            break
+    trainer.restore(best.weights)
+    return best, epoch
+
+
+def _refit(
+    project: Project, ranker: Ranker, trainer: Trainer, sequences: Sequences, progress: Progress
+) -> None:
+    settings = project.training
+    if settings.refit_epochs == 0:
+        return
+    source = Batches(ranker, sequences, project, 1)
+    trainer.plan(settings.learning_rate * _REFIT_SHARE, settings.refit_epochs * source.steps())
+    for epoch in range(1, settings.refit_epochs + 1):
+        loss = _one_epoch(trainer, source, progress)
+        progress.advance(_TASK, 0, f"refit {epoch}/{settings.refit_epochs}, loss {loss:.3f}")
+
+
+def _one_epoch(trainer: Trainer, source: Batches, progress: Progress) -> float:
+    losses: list[Any] = []
+    for history, targets in source.epoch():
+        losses.append(trainer.step(history, targets))
+        progress.advance(_TASK)
+    return float(np.mean([float(loss) for loss in losses]))
+
+
+def _start_from_popularity(ranker: Ranker, sequences: Sequences) -> None:
+    """An untrained model then ranks by popularity, and need not learn that first."""
+    if ranker.bias is not None:
+        counts = sequences.counts(2) + 1.0
+        # Padding is never right; its score is ignored, but it takes part in the softmax.
+        counts[0] = 1e-3
+        ranker.bias.bias.assign(np.log(counts / counts.sum()).astype(np.float32))

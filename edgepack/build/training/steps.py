@@ -1,0 +1,200 @@
+"""One pass over the examples: shuffled batches, and an optimiser step for each.
+
+Not aware of when training ends. TensorFlow is imported on use. May be imported by
+`edgepack.build.training`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepack.build.data.sequences import Sequences, batches
+from edgepack.build.models.ranker import Ranker
+from edgepack.build.projects.project import Project, Schedule
+from edgepack.build.training.examples import IntArray, prefixes, windows
+from edgepack.build.training.loss import (
+    SAMPLED_CLASSES,
+    full_softmax_loss,
+    sample_classes,
+    sampled_softmax_loss,
+)
+
+# Forgets old gradients faster than Keras' 0.999. Source: SASRec's own training, arXiv:1808.09781.
+_BETA_2 = 0.98
+# The cosine schedule ends at this share of the learning rate.
+_LAST_SHARE = 0.02
+
+
+class Batches:
+    """Shuffled batches, all of one shape so that one graph serves them all."""
+
+    def __init__(
+        self, ranker: Ranker, sequences: Sequences, project: Project, held_out: int
+    ) -> None:
+        """Cuts the examples.
+
+        Args:
+            ranker: Whether it learns at every position decides what an example is.
+            sequences: All sequences.
+            project: Its sequence length, batch size and seed.
+            held_out: Events at the end of each sequence that may not be learnt from.
+        """
+        self._sequences = sequences
+        self._held_out = held_out
+        self._length = project.sequence_length
+        self._batch = project.training.batch_size
+        self._random = np.random.default_rng((project.training.seed, held_out))
+        every_position = ranker.hidden is not None
+        self._fixed = None if every_position else prefixes(sequences, held_out, self._length)
+
+    def epoch(self) -> Iterator[tuple[IntArray, IntArray]]:
+        """One pass: int32[batch, L] histories and int32[batch, L or 1] targets, 0 for none."""
+        history, targets = self._fixed or windows(
+            self._sequences, self._held_out, self._length, self._random
+        )
+        order = self._random.permutation(len(history))
+        # Rows of padding fill the last batch; they have no target, so nothing is learnt there.
+        short = -len(order) % self._batch
+        history = np.pad(history[order], ((0, short), (0, 0)))
+        targets = np.pad(targets[order], ((0, short), (0, 0)))
+        for rows in batches(len(history), self._batch):
+            yield history[rows], targets[rows]
+
+    def steps(self) -> int:
+        """About how many batches a pass has; where windows fall differs between passes."""
+        if self._fixed is not None:
+            examples = len(self._fixed[0])
+        else:
+            learnt = np.maximum(self._sequences.lengths - self._held_out - 1, 0)
+            examples = int((-(-learnt // self._length)).sum())
+        return max(1, -(-examples // self._batch))
+
+
+def scheduled_rate(schedule: Schedule, start: float, done: float) -> float:
+    """The learning rate of a step.
+
+    Args:
+        schedule: Its course.
+        start: The rate of the first step.
+        done: Share of the planned steps already taken; more than 1 is as 1.
+
+    Source: cosine annealing, Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts.
+    """
+    if schedule is Schedule.CONSTANT:
+        return start
+    share = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    return start * (_LAST_SHARE + (1.0 - _LAST_SHARE) * share)
+
+
+class Trainer:
+    """Moves a model's weights, one batch at a time."""
+
+    def __init__(self, ranker: Ranker, project: Project, catalogue: int) -> None:
+        """Prepares an optimiser; `plan` comes before the first step.
+
+        Args:
+            ranker: What to train, in place.
+            project: Its training settings.
+            catalogue: Number of items.
+        """
+        import keras
+
+        settings = project.training
+        self._ranker = ranker
+        self._catalogue = catalogue
+        self._smoothing = settings.label_smoothing
+        self._random = np.random.default_rng((settings.seed, 2))
+        self._sampled = settings.samples_classes(catalogue) and ranker.hidden is not None
+        self._schedule = settings.schedule
+        self._planned, self._taken, self._rate = 1, 0, settings.learning_rate
+        model = ranker.hidden if ranker.hidden is not None else ranker.inference
+        self._variables = list(model.trainable_variables)
+        if ranker.bias is not None:
+            self._variables.append(ranker.bias.bias)
+        self._optimizer = keras.optimizers.Adam(settings.learning_rate, beta_2=_BETA_2)
+        self._optimizer.build(self._variables)
+        self._graph = self._compile()
+
+    def plan(self, learning_rate: float, steps: int) -> None:
+        """Begins a schedule; the optimiser's memory of gradients is kept.
+
+        Args:
+            learning_rate: At the start.
+            steps: How many steps are planned.
+        """
+        self._rate, self._planned, self._taken = learning_rate, steps, 0
+
+    def step(self, history: IntArray, targets: IntArray) -> Any:
+        """Learns from one batch.
+
+        Args:
+            history: int32[batch, L].
+            targets: int32[batch, L], or int32[batch, 1] for a bidirectional model.
+
+        Returns:
+            The mean loss, a float32 tensor.
+        """
+        drawn = np.zeros(1, dtype=np.int32)
+        if self._sampled:
+            drawn = sample_classes(self._catalogue, SAMPLED_CLASSES, self._random)
+        self._optimizer.learning_rate.assign(
+            scheduled_rate(self._schedule, self._rate, self._taken / self._planned)
+        )
+        self._taken += 1
+        return self._graph(history, targets, drawn)
+
+    def weights(self) -> list[NDArray[np.float32]]:
+        """A copy of the weights."""
+        return [np.array(variable) for variable in self._variables]
+
+    def restore(self, weights: list[NDArray[np.float32]]) -> None:
+        """Takes weights back.
+
+        Args:
+            weights: What `weights` gave.
+        """
+        for variable, value in zip(self._variables, weights, strict=True):
+            variable.assign(value)
+
+    def _compile(self) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def step(history: Any, targets: Any, drawn: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = self._loss(history, targets, drawn)
+            gradients = tape.gradient(loss, self._variables)
+            self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+            return loss
+
+        return step  # type: ignore[no-any-return]
+
+    def _loss(self, history: Any, targets: Any, drawn: Any) -> Any:
+        import tensorflow as tf
+
+        # Positions with something to learn are picked out first: on short sessions that
+        # spares the larger half of the product with the item table.
+        asked = tf.where(targets > 0)
+        answers = tf.gather_nd(targets, asked)
+        ranker = self._ranker
+        if ranker.hidden is None or ranker.table is None or ranker.bias is None:
+            scores = ranker.inference(history, training=True)
+            return _class_loss(tf.gather(scores, asked[:, 0]), answers)
+        hidden = tf.gather_nd(ranker.hidden(history, training=True), asked)
+        if self._sampled:
+            table = tf.convert_to_tensor(ranker.table.embeddings)
+            bias = tf.convert_to_tensor(ranker.bias.bias)
+            return tf.reduce_mean(sampled_softmax_loss(hidden, answers, table, bias, drawn))
+        logits = ranker.bias(ranker.table(hidden, reverse=True))
+        return tf.reduce_mean(full_softmax_loss(logits, answers, self._smoothing))
+
+
+def _class_loss(probabilities: Any, answers: Any) -> Any:
+    import keras
+
+    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(answers, probabilities))

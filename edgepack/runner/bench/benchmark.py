@@ -1,0 +1,254 @@
+"""One benchmark of one release on this box, from the first load to a graded report.
+
+Everything it looks at is passed in: clock, file tree, process meter, engine opener. It is not
+aware of files it could write or of how a report travels. Used by `command`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgepack.formats.canonical import sha256_hex
+from edgepack.formats.report import (
+    BundleFacts,
+    ColdFacts,
+    CpuFacts,
+    Duration,
+    GoldenFacts,
+    MemoryFacts,
+    ModelFacts,
+    Report,
+    RunFacts,
+    RuntimeFacts,
+    Scenario,
+)
+from edgepack.formats.variants import RuntimeName
+from edgepack.runner.bench.device import Platform, read_device
+from edgepack.runner.bench.environment import ClockSynced, read_environment
+from edgepack.runner.bench.process import ProcessMeter, Usage
+from edgepack.runner.bench.scenarios import plan_for, run_scenario
+from edgepack.runner.bench.summary import summarise_run
+from edgepack.runner.bench.system import SystemTree
+from edgepack.runner.bench.trust import Witness, grade_trust
+from edgepack.runner.bench.workload import Workload, open_workload
+from edgepack.runner.clock import Clock, rfc3339
+from edgepack.runner.engines.contract import Engine
+from edgepack.runner.release import Release
+from edgepack.runner.replay import ReplayOutcome, replay_golden
+
+_NS = 1_000_000_000
+_NOT_TOLD = "the system does not tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Everything around a benchmark that a test replaces.
+
+    Attributes:
+        clock: Times everything.
+        system: The file tree that says what box this is.
+        here: The platform Python runs on.
+        environment: Environment variables.
+        clock_synced: Asks the kernel about its clock.
+        meter: Reads this process's counters.
+        open_engine: Loads the release's candidate, importing the runtime.
+        started_ns: The clock's reading at the program's first line.
+    """
+
+    clock: Clock
+    system: SystemTree
+    here: Platform
+    environment: Mapping[str, str]
+    clock_synced: ClockSynced
+    meter: ProcessMeter
+    open_engine: Callable[[Release], Engine]
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose report it is: its own random id, the box's, and this program's version."""
+
+    report_id: str
+    device_id: str | None
+    edgepack: str
+
+
+def measure_release(
+    release: Release, duration: Duration, identity: Identity, around: Surroundings
+) -> Report:
+    """Measures a release in SingleStream and Offline.
+
+    Args:
+        release: The release, checked.
+        duration: How long each scenario runs.
+        identity: Whose report it is.
+        around: Everything it looks at.
+
+    Returns:
+        The report. Wrong golden answers do not end it: they are in it, and grade it X.
+
+    Raises:
+        BundleError: The release has no golden inputs, or its graph is not what it says.
+        DeviceError: The runtime cannot load or run the model.
+    """
+    clock = around.clock
+    device = read_device(around.system, around.here, around.environment)
+    before = read_environment(around.system, around.clock_synced)
+    begin_wall, begin_ns = clock.utc_now(), clock.monotonic_ns()
+    unloaded = around.meter.usage()
+    engine, cold, replayed = _start_cold(release, around)
+    loaded = around.meter.usage()
+    workload = open_workload(release, engine, clock)
+    runs, run_ns = _run_all(release, duration, workload, clock)
+    after_runs = around.meter.usage()
+    after = read_environment(around.system, around.clock_synced)
+    golden = _golden_facts(release, replayed)
+    witness = Witness(
+        device=device,
+        before=before,
+        after=after,
+        runs=runs,
+        golden=golden,
+        wall_s=(clock.utc_now() - begin_wall).total_seconds(),
+        elapsed_s=(clock.monotonic_ns() - begin_ns) / _NS,
+    )
+    report = Report(
+        report_id=identity.report_id,
+        created=rfc3339(begin_wall),
+        device_id=identity.device_id,
+        edgepack=identity.edgepack,
+        bundle=_bundle_facts(release),
+        model=_model_facts(release),
+        runtime=RuntimeFacts(
+            RuntimeName(engine.name), engine.version, engine.provider, engine.threads
+        ),
+        cold=cold,
+        runs=runs,
+        memory=_memory_facts(unloaded, loaded, after_runs, around.meter.peak_rss()),
+        cpu=_cpu_facts(loaded, after_runs, run_ns),
+        device=device,
+        before=before,
+        after=after,
+        golden=golden,
+        trust=grade_trust(witness),
+    )
+    engine.close()
+    return report
+
+
+def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFacts, ReplayOutcome]:
+    """Loads the model, runs it for the first time and verifies it, timing each."""
+    clock = around.clock
+    age_ns = around.meter.age_ns()
+    process_start_ns = None
+    if age_ns is not None:
+        process_start_ns = max(age_ns - (clock.monotonic_ns() - around.started_ns), 0)
+    start_ns = clock.monotonic_ns()
+    engine = around.open_engine(release)
+    init_ns = clock.monotonic_ns() - start_ns
+    start_ns = clock.monotonic_ns()
+    open_workload(release, engine, clock).run(0)
+    first_ns = clock.monotonic_ns() - start_ns
+    replayed = replay_golden(release, engine, clock)
+    ready_ns = None
+    if process_start_ns is not None:
+        ready_ns = process_start_ns + clock.monotonic_ns() - around.started_ns
+    start_ns = clock.monotonic_ns()
+    around.open_engine(release).close()
+    warm_load_ns = clock.monotonic_ns() - start_ns
+    missing = {}
+    if process_start_ns is None:
+        missing = dict.fromkeys(("process_start_ns", "time_to_ready_ns"), _NOT_TOLD)
+    cold = ColdFacts(process_start_ns, init_ns, first_ns, warm_load_ns, ready_ns, missing)
+    return engine, cold, replayed
+
+
+def _run_all(
+    release: Release, duration: Duration, workload: Workload, clock: Clock
+) -> tuple[tuple[RunFacts, ...], int]:
+    input_sha256 = _golden_sha256(release)
+    runs = []
+    begin_ns = clock.monotonic_ns()
+    for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):
+        measured = run_scenario(plan_for(scenario, duration), workload, clock)
+        runs.append(summarise_run(measured, input_sha256))
+    return tuple(runs), clock.monotonic_ns() - begin_ns
+
+
+def _golden_sha256(release: Release) -> str:
+    name = release.candidate.golden
+    listed = {record.path: record.sha256 for record in release.manifest.files}
+    return listed.get(name) or sha256_hex(release.golden.to_bytes())
+
+
+def _golden_facts(release: Release, replayed: ReplayOutcome) -> GoldenFacts:
+    return GoldenFacts(
+        sha256=_golden_sha256(release),
+        cases=replayed.cases,
+        problems=len(replayed.problems),
+        ok=replayed.ok,
+    )
+
+
+def _bundle_facts(release: Release) -> BundleFacts:
+    target = release.manifest.target
+    return BundleFacts(release.id, target.name, target.sha256)
+
+
+def _model_facts(release: Release) -> ModelFacts:
+    model, candidate = release.manifest.model, release.candidate
+    return ModelFacts(
+        name=model.name,
+        version=model.version,
+        kind=model.kind,
+        architecture=model.architecture,
+        variant=candidate.variant,
+        format=candidate.format,
+        precision=candidate.precision,
+        sha256=candidate.sha256,
+        size_bytes=candidate.size,
+        vocabulary_sha256=model.vocabulary_sha256,
+        sequence_length=model.sequence_length,
+        catalogue_size=model.catalogue_size,
+        top_k=model.top_k,
+    )
+
+
+def _memory_facts(
+    unloaded: Usage, loaded: Usage, after_runs: Usage, peak_rss: int | None
+) -> MemoryFacts:
+    values = {
+        "rss_before_load": unloaded.rss,
+        "rss_after_load": loaded.rss,
+        "rss_after_runs": after_runs.rss,
+        "rss_peak": peak_rss,
+        "pss": after_runs.pss,
+        "swap_used": after_runs.swap,
+    }
+    return MemoryFacts(**values, missing=_missing(values))
+
+
+def _cpu_facts(before: Usage, after: Usage, elapsed_ns: int) -> CpuFacts:
+    user_ns = _difference(before.user_ns, after.user_ns)
+    system_ns = _difference(before.system_ns, after.system_ns)
+    counts = {
+        "user_ns": user_ns,
+        "system_ns": system_ns,
+        "voluntary_switches": _difference(before.voluntary, after.voluntary),
+        "involuntary_switches": _difference(before.involuntary, after.involuntary),
+    }
+    percent = None
+    if user_ns is not None and system_ns is not None and elapsed_ns:
+        percent = round(100 * (user_ns + system_ns) / elapsed_ns, 1)
+    missing = _missing({**counts, "average_percent": percent})
+    return CpuFacts(**counts, average_percent=percent, missing=missing)
+
+
+def _difference(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else max(after - before, 0)
+
+
+def _missing(values: Mapping[str, float | None]) -> dict[str, str]:
+    return {name: _NOT_TOLD for name, value in values.items() if value is None}

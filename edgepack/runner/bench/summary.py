@@ -1,0 +1,133 @@
+"""Turns what was measured into the report's distributions, saying only what n allows.
+
+It is not aware of how anything was measured. Used by `benchmark`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from edgepack.formats.report import (
+    PERCENTILES,
+    Distribution,
+    EarlyStoppingFacts,
+    MethodFacts,
+    RunFacts,
+    Scenario,
+)
+from edgepack.formats.statistics import (
+    LogHistogram,
+    drift,
+    early_stopping_estimate,
+    minimum_count,
+    nearest_rank,
+)
+from edgepack.runner.bench.scenarios import Measured, Samples
+
+_SECOND_NS = 1_000_000_000
+#: LoadGen estimates these early; the median needs no such care.
+_ESTIMATED = ("p90", "p95", "p99", "p999")
+
+
+def summarise_samples(samples: Samples) -> Distribution:
+    """Summarises durations.
+
+    Args:
+        samples: At least one.
+
+    Returns:
+        The distribution; a percentile below its minimum count is None with the reason.
+    """
+    ordered = sorted(samples.values)
+    count = len(ordered)
+    found: dict[str, int | None] = {}
+    missing: dict[str, str] = {}
+    for name, percentile in PERCENTILES.items():
+        needed = minimum_count(percentile)
+        if count >= needed:
+            found[name] = nearest_rank(ordered, percentile)
+        else:
+            found[name] = None
+            missing[name] = f"{count} values; {needed} are needed to tell it"
+    histogram = LogHistogram()
+    histogram.add_all(ordered)
+    return Distribution(
+        count=count,
+        min_ns=samples.lowest,
+        max_ns=samples.highest,
+        mean_ns=samples.total_ns // samples.total,
+        std_ns=round(statistics.pstdev(ordered)),
+        p50=found["p50"],
+        p75=found["p75"],
+        p90=found["p90"],
+        p95=found["p95"],
+        p99=found["p99"],
+        p999=found["p999"],
+        early_stopping=_estimates(ordered),
+        histogram=tuple(histogram.buckets()),
+        missing=missing,
+        sampled_every=samples.every,
+    )
+
+
+def summarise_run(measured: Measured, input_sha256: str) -> RunFacts:
+    """Summarises a scenario's run.
+
+    Args:
+        measured: The run.
+        input_sha256: Hash of the golden file whose inputs were run.
+
+    Returns:
+        The report's facts of the run.
+    """
+    plan = measured.plan
+    offline = plan.scenario is Scenario.OFFLINE
+    total = measured.compute.total
+    missing = {"queue": "a query is issued when the one before has completed"}
+    end_to_end = None
+    if measured.end_to_end is None:
+        missing["end_to_end"] = "all samples are one query; its time is duration_ns"
+    else:
+        end_to_end = summarise_samples(measured.end_to_end)
+    drifted = drift((measured.end_to_end or measured.compute).values)
+    if drifted is None:
+        missing["drift"] = f"{total} samples are too few for ten blocks"
+    per_second = total * _SECOND_NS / measured.duration_ns if measured.duration_ns else None
+    if per_second is None:
+        missing["samples_per_second"] = "the run took no time"
+    return RunFacts(
+        method=MethodFacts(
+            scenario=plan.scenario,
+            duration=plan.duration,
+            warmup_runs=measured.warmup_runs,
+            warmup_ns=measured.warmup_ns,
+            min_duration_ns=plan.min_duration_ns,
+            duration_ns=measured.duration_ns,
+            min_queries=1 if offline else plan.min_samples,
+            queries=1 if offline else total,
+            samples_per_query=total if offline else 1,
+            seed=plan.seed,
+            input="golden",
+            input_sha256=input_sha256,
+        ),
+        end_to_end=end_to_end,
+        compute=summarise_samples(measured.compute),
+        queue=None,
+        samples_per_second=per_second,
+        drift=drifted,
+        valid=measured.min_duration_met and measured.min_samples_met,
+        min_duration_met=measured.min_duration_met,
+        min_queries_met=measured.min_samples_met,
+        missing=missing,
+    )
+
+
+def _estimates(ordered: list[int]) -> Mapping[str, EarlyStoppingFacts]:
+    estimates = {}
+    for name in _ESTIMATED:
+        estimate = early_stopping_estimate(ordered, PERCENTILES[name])
+        estimates[name] = EarlyStoppingFacts(
+            estimate.estimate, estimate.queries, estimate.over_latency
+        )
+    return estimates

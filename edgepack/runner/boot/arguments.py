@@ -1,0 +1,115 @@
+"""The arguments of a bundle's commands, each with help and an example.
+
+It is not aware of what the commands do. Used by `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgepack.runner.boot.install import DEFAULT_KEEP
+
+
+def build_parser(bundle: str) -> argparse.ArgumentParser:
+    """Builds the parser.
+
+    Args:
+        bundle: The bundle's file name, for the examples.
+    """
+    start = f"python3 {bundle}"
+    parser = argparse.ArgumentParser(
+        prog=start,
+        description="A model, its runtime and its runner: one file that installs itself.",
+        epilog=f"example: {start} install --root /opt/edgepack",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"example: {start} {name} {example}".rstrip(),
+            allow_abbrev=False,
+        )
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return command
+
+    verify = add("verify", "check every byte of this file", "--json")
+    install = add("install", "install this file, or update an installation", "--root /opt/edgepack")
+    run = add("run", "serve straight from this file", "--port 8080")
+    bench = add("bench", "benchmark straight from this file", "--out report.json")
+    doctor = add("doctor", "say whether this box can run this file", "--json")
+    uninstall = add("uninstall", "remove an installation", "--root /opt/edgepack --keep-state")
+    prune = add("prune", "remove an installation's old releases", "--root /opt/edgepack --keep 0")
+
+    _add_install_options(install)
+    for command in (run, bench):
+        command.add_argument(
+            "--cache", type=Path, metavar="DIR", help="unpack there ($XDG_CACHE_HOME/edgepack)"
+        )
+    for command in (install, run, bench):
+        _add_fit_options(command)
+    doctor.add_argument("--root", type=Path, metavar="DIR", help="where it would be installed")
+    for command in (uninstall, prune):
+        _add_root(command)
+    uninstall.add_argument(
+        "--keep-state", action="store_true", help="keep the device id and unsent reports"
+    )
+    _add_keep(prune)
+    for command in (verify, install, doctor, uninstall, prune):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    for command, verb in ((run, "serve"), (bench, "bench")):
+        command.usage = (
+            f"{start} {command.prog.split()[-1]} [--cache DIR] [--wheels DIR|URL | --fetch] "
+            f"[--force] [arguments of `edgepack-runner {verb}`]"
+        )
+    return parser
+
+
+def _add_install_options(install: argparse.ArgumentParser) -> None:
+    _add_root(install)
+    install.add_argument(
+        "--state", type=Path, metavar="DIR", help="state directory, when the root is read-only"
+    )
+    _add_keep(install)
+
+
+def _add_fit_options(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
+        "--wheels", metavar="DIR|URL", help="take the wheels this file leaves out from there"
+    )
+    source.add_argument(
+        "--fetch", action="store_true", help="let pip download the wheels this file leaves out"
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="even on a box that does not fit, or over another model",
+    )
+
+
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root", type=Path, required=True, metavar="DIR", help="the installation's directory"
+    )
+
+
+def _add_keep(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--keep",
+        type=_count,
+        default=DEFAULT_KEEP,
+        metavar="N",
+        help=f"previous releases to keep beside the current one ({DEFAULT_KEEP})",
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number

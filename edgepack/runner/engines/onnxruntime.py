@@ -1,0 +1,144 @@
+"""The ONNX Runtime engine, CPU and CUDA; the only file that imports `onnxruntime`.
+
+Where CUDA was asked for and is not there the CPU computes, and `provider` says so. Used through
+`open_engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepack.formats.errors import DeviceError
+from edgepack.formats.tensors import TensorSpec
+from edgepack.formats.variants import RuntimeName
+from edgepack.runner.engines.contract import Array, check_inputs
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+#: ONNX Runtime's log level for errors only; its warnings are about graphs, not about answers.
+_LOG_ERRORS = 3
+#: The element types a graph's inputs and outputs may have here.
+#: Source: onnxruntime/core/framework/data_types.cc, `tensor(...)` names.
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeEngine:
+    """A `.onnx` file in ONNX Runtime (an `Engine`)."""
+
+    def __init__(self, model_path: Path, threads: int, *, use_gpu: bool = False) -> None:
+        ort = _import_onnxruntime()
+        self._name = RuntimeName.ONNXRUNTIME_GPU if use_gpu else RuntimeName.ONNXRUNTIME
+        self._version = str(ort.__version__)
+        self._threads = threads
+        providers = [_CPU]
+        if use_gpu and _CUDA in ort.get_available_providers():
+            providers = [_CUDA, _CPU]
+        try:
+            session = ort.InferenceSession(
+                str(model_path), _session_options(ort, threads), providers=providers
+            )
+        # Its exceptions share no base class below Exception (Fail, InvalidGraph, NotImplemented).
+        except Exception as error:
+            raise DeviceError(
+                f"{self._name} {self._version} cannot load {model_path.name}: {_last_words(error)}",
+                hint="edgepack build checks every operator against the runtime; build it again",
+            ) from error
+        self._session: Any = session
+        self._inputs = tuple(_spec(each) for each in session.get_inputs())
+        self._outputs = tuple(_spec(each) for each in session.get_outputs())
+        self._input_names = [spec.name for spec in self._inputs]
+        self._provider = str(session.get_providers()[0])
+
+    @property
+    def name(self) -> str:
+        """The runtime's name."""
+        return self._name
+
+    @property
+    def version(self) -> str:
+        """The runtime's version."""
+        return self._version
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the graph."""
+        return self._provider
+
+    @property
+    def threads(self) -> int:
+        """Threads inside one call."""
+        return self._threads
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The model's inputs in file order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The model's outputs in file order."""
+        return self._outputs
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs the model once; see `Engine.run`."""
+        if self._session is None:
+            raise DeviceError(f"the {self._name} engine is closed")
+        check_inputs(self._inputs, inputs)
+        feed = dict(zip(self._input_names, inputs, strict=True))
+        try:
+            outputs: list[Array] = self._session.run(None, feed)
+        except Exception as error:
+            raise DeviceError(f"{self._name} failed to run: {_last_words(error)}") from error
+        return outputs
+
+    def close(self) -> None:
+        """Gives the session's memory back."""
+        self._session = None
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"the runtime ONNX Runtime (onnxruntime) cannot be imported: {error}",
+            hint="pip install 'edgepack[onnx]', or run the launcher of an installed bundle",
+        ) from error
+    return onnxruntime
+
+
+def _session_options(ort: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS
+    # Spinning workers win microseconds and keep a kiosk's cores hot between two requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _spec(node: Any) -> TensorSpec:
+    dtype = _DTYPES.get(node.type)
+    if dtype is None:
+        raise DeviceError(f"'{node.name}' is a {node.type}; only numeric tensors are taken")
+    shape = tuple(extent if isinstance(extent, int) else -1 for extent in node.shape)
+    return TensorSpec(str(node.name), dtype, shape)
+
+
+def _last_words(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -1,0 +1,137 @@
+"""What all connections share: the app, the model's thread, limits, time-outs, the way out.
+
+It is not aware of HTTP's syntax (`protocol`) or of routes (`app`). Used by `serving` and by
+tests that need a real socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+
+from edgepack.runner.http.app import App
+from edgepack.runner.http.limits import Limits
+from edgepack.runner.http.messages import Response, error_response
+from edgepack.runner.http.protocol import Connection, Request
+
+#: How often time-outs are looked at; they are in seconds, so this is fine enough.
+_TICK_S = 0.5
+_BACKLOG = 128
+
+
+class Server:
+    """A listening socket and its connections (an `Owner`).
+
+    Attributes:
+        limits: The limits that hold for every connection.
+        date: The present `Date` header line.
+        stopping: Whether connections close after the answer they are at.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self.limits = limits
+        self.date = b""
+        self.stopping = False
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[Connection] = set()
+        self._pending = 0
+        self._listener: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        if app.offload:
+            # One thread: an engine is not made for two, and a box has few cores.
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    async def listen(self, host: str, port: int) -> int:
+        """Binds and starts to answer.
+
+        Args:
+            host: Address or name to bind.
+            port: Port; 0 takes a free one.
+
+        Returns:
+            The port that was bound.
+
+        Raises:
+            OSError: The address is not this box's, is taken, or is not allowed.
+        """
+        self._listener = await self._loop.create_server(
+            lambda: Connection(self), host, port, backlog=_BACKLOG
+        )
+        self._tick()
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self) -> None:
+        """Takes no more connections, finishes what is being answered, then closes."""
+        self.stopping = True
+        self._app.stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in tuple(self._connections):
+            connection.stop()
+        deadline = self.now() + self.limits.grace_s
+        while self._connections and self.now() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in tuple(self._connections):
+            connection.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def now(self) -> float:
+        """The event loop's time in seconds."""
+        return self._loop.time()
+
+    def opened(self, connection: Connection) -> bool:
+        """Takes a connection in; False when there are too many."""
+        self._connections.add(connection)
+        count = len(self._connections)
+        self._app.metrics.set_connections(count)
+        if count > 2 * self.limits.connections:
+            # A flood: not even a sentence for these.
+            connection.abort()
+        return count <= self.limits.connections
+
+    def closed(self, connection: Connection) -> None:
+        """Forgets a connection."""
+        self._connections.discard(connection)
+        self._app.metrics.set_connections(len(self._connections))
+
+    def answer(self, connection: Connection, request: Request) -> Response | None:
+        """Answers now, or hands the request to the model's thread.
+
+        A measured small model runs here: handing a request over costs more than its inference.
+        """
+        app = self._app
+        if self._thread is None or not app.runs_model(request.method, request.path):
+            return app.handle(request.method, request.path, request.headers, request.body)
+        if self._pending >= self.limits.pending:
+            return error_response(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{self._pending} requests already wait for the model",
+                (("Retry-After", "1"),),
+            )
+        self._pending += 1
+        future = self._loop.run_in_executor(
+            self._thread, app.handle, request.method, request.path, request.headers, request.body
+        )
+        future.add_done_callback(functools.partial(self._answered, connection))
+        return None
+
+    def _answered(self, connection: Connection, future: asyncio.Future[Response]) -> None:
+        self._pending -= 1
+        if not future.cancelled():
+            connection.respond(future.result())
+
+    def _tick(self) -> None:
+        now = self.now()
+        self.date = f"Date: {email.utils.formatdate(usegmt=True)}\r\n".encode("ascii")
+        for connection in tuple(self._connections):
+            connection.check_deadline(now)
+        self._ticker = self._loop.call_later(_TICK_S, self._tick)

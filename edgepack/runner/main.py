@@ -1,0 +1,304 @@
+"""The runner's command line: `edgepack-runner serve | bench | report | check | status`.
+
+The one boundary where errors become text and exit statuses, and the only place of the runner
+that prints, beside `predict`. Runtimes and numpy are imported by the command that needs them.
+Started by the launcher of an installed bundle, or by the `edgepack-runner` script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack import __version__
+from edgepack.formats.errors import EdgepackError, HubError
+from edgepack.runner.clock import SystemClock
+from edgepack.runner.state import BoxPaths, find_paths
+
+if TYPE_CHECKING:
+    from edgepack.runner.reports.spool import Spool
+
+_INTERRUPTED = 130
+#: The program's first line, as far as a program can tell: cold start is counted up to here.
+_STARTED_NS = SystemClock().monotonic_ns()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit status: 0, the error class's, or 130 on Ctrl-C.
+    """
+    options = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except EdgepackError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone, as in `… | head`; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgepack-runner",
+        description="Serve the installed model, measure this box, report.",
+        epilog="example: edgepack-runner serve --port 8080",
+    )
+    parser.add_argument("--version", action="version", version=f"edgepack-runner {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_bench(commands)
+    _add_report(commands)
+    _add_check(commands)
+    _add_status(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse gives this type no public name
+
+
+def _add(
+    commands: _Commands[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    purpose: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=purpose, description=purpose, epilog=f"example: edgepack-runner {example}"
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument(
+        "--release", type=Path, metavar="DIR", help="a release folder; default: ROOT/current"
+    )
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="the state folder; default: ROOT/state"
+    )
+    return parser
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--candidate", metavar="VARIANT", help="which variant of the bundle; default: its first"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="threads inside one call"
+    )
+
+
+def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands, "serve", _serve, "Verify the release and serve it over HTTP.", "serve --port 8080"
+    )
+    _add_engine_options(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: loopback")
+    parser.add_argument("--port", type=_port, default=8080, help="port to bind; 0 takes a free one")
+
+
+def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "bench",
+        _bench,
+        "Measure this box and write a benchmark report.",
+        "bench --duration standard --out report.json",
+    )
+    _add_engine_options(parser)
+    parser.add_argument(
+        "--duration",
+        choices=("quick", "standard", "mlperf"),
+        default="quick",
+        help="a few seconds, a minute or MLPerf's ten minutes for each scenario",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report here as well")
+    parser.add_argument("--json", action="store_true", help="print the report itself")
+
+
+def _add_report(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "report",
+        _report,
+        "Show or send the reports that wait.",
+        "report --send https://hub.example/api/reports",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--show", action="store_true", help="print what would leave the box")
+    what.add_argument("--send", metavar="URL", help="POST every waiting report to URL")
+    what.add_argument("--spool", action="store_true", help="list the reports that wait")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a bearer token to send along"
+    )
+
+
+def _add_check(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "check",
+        _check,
+        "Load the release here and replay its golden answers.",
+        "check --release DIR --json",
+    )
+    _add_engine_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_status(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "status", _status, "Say what is installed here.", "status --json")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from edgepack.runner.http.serving import ServeSettings, serve
+
+    settings = ServeSettings(
+        host=options.host,
+        port=options.port,
+        variant=options.candidate,
+        threads=options.threads,
+    )
+    return serve(_paths(options), settings, SystemClock(), _announce)
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from edgepack.runner.bench.command import run_bench
+
+    outcome = run_bench(
+        _paths(options),
+        variant=options.candidate,
+        threads=options.threads,
+        duration=options.duration,
+        out=options.out,
+        clock=SystemClock(),
+        started_ns=_STARTED_NS,
+    )
+    if options.json:
+        sys.stdout.buffer.write(outcome.data + b"\n")
+    else:
+        for line in outcome.lines:
+            print(line)
+    for warning in outcome.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from edgepack.runner.reports.spool import Spool
+
+    paths = _paths(options)
+    spool = Spool(_state_of(paths) / "spool")
+    waiting = spool.waiting()
+    if options.send:
+        return _send(spool, options.send, options.token_file)
+    for each in waiting:
+        data = spool.read(each) if options.show else None
+        if data is not None:
+            print(json.dumps(json.loads(data), indent=2, ensure_ascii=False))
+        elif options.spool:
+            print(f"{each.report_id}  {each.size_bytes} bytes")
+    if not waiting:
+        print("no report waits; edgepack-runner bench makes one", file=sys.stderr)
+    return 0
+
+
+def _send(spool: Spool, url: str, token_file: Path | None) -> int:
+    from edgepack.runner.reports.sending import send_waiting
+    from edgepack.runner.reports.tokens import read_token
+    from edgepack.runner.reports.transport import HttpTransport
+
+    outcome = send_waiting(spool, HttpTransport(url, token=read_token(token_file)))
+    print(
+        f"{outcome.accepted} accepted, {outcome.refused} refused, {outcome.waiting} still waiting"
+    )
+    if outcome.trouble is not None:
+        raise HubError(
+            f"{url}: {outcome.trouble}", hint="the reports that wait are sent by the next try"
+        )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from edgepack.runner.bench.device import this_platform
+    from edgepack.runner.bench.system import SystemTree
+    from edgepack.runner.checking import check_release
+
+    outcome = check_release(
+        _paths(options).release,
+        options.candidate,
+        threads=options.threads,
+        clock=SystemClock(),
+        system=SystemTree(),
+        here=this_platform(),
+        environment=os.environ,
+    )
+    if options.json:
+        print(json.dumps(outcome.to_json()), flush=True)
+        return outcome.exit_code
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if not outcome.problems:
+        print(f"{outcome.variant}: {outcome.sequences} golden answers agree")
+    return outcome.exit_code
+
+
+def _status(options: argparse.Namespace) -> int:
+    from edgepack.runner.status import read_status
+
+    facts = read_status(_paths(options)).facts
+    if options.json:
+        print(json.dumps(facts))
+        return 0
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}")
+    return 0
+
+
+def _paths(options: argparse.Namespace) -> BoxPaths:
+    return find_paths(os.environ, release=options.release, state=options.state)
+
+
+def _state_of(paths: BoxPaths) -> Path:
+    if paths.state is None:
+        from edgepack.formats.errors import ConfigError
+
+        raise ConfigError("no state folder is known", hint="name it with --state DIR")
+    return paths.state
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:  # noqa: PLR2004 - the last TCP port
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 65535")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

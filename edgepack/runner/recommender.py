@@ -1,0 +1,220 @@
+"""Turns a shop's item ids into ranked item ids, whatever happens to the model.
+
+It is not aware of HTTP, files or a particular runtime. Used by the server, the benchmark and
+the replay of golden answers. Not safe to be called by two threads at once, as engines are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from edgepack.formats.errors import BundleError, DeviceError
+from edgepack.formats.manifest import Manifest
+from edgepack.formats.tensors import TensorSpec
+from edgepack.formats.vocabulary import Vocabulary
+from edgepack.runner.clock import Clock
+from edgepack.runner.engines.contract import Engine
+from edgepack.runner.release import Release
+
+#: Popular items carry it: they are ranked by how often they were taken, not by the model.
+POPULAR_SCORE = 0.0
+
+
+class Fallback(StrEnum):
+    """Why an answer is the popular items and not the model's."""
+
+    EMPTY_HISTORY = "empty history"
+    NO_KNOWN_ITEMS = "no known items in the history"
+    NO_MODEL = "no model"
+    ENGINE_FAILURE = "engine failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What the model said, unabridged.
+
+    Attributes:
+        items: Item ids, best first.
+        scores: Their scores, descending.
+        unknown: How many items of the history are not in the vocabulary.
+        compute_ns: Time inside the engine.
+    """
+
+    items: list[str]
+    scores: list[float]
+    unknown: int
+    compute_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A recommendation.
+
+    Attributes:
+        items: At most k item ids, best first.
+        scores: Their scores, same length.
+        unknown: How many items of the history are not in the vocabulary.
+        fallback: Why these are popular items; None when the model ranked them.
+        compute_ns: Time inside the engine; None when it did not run to its end.
+        failure: What the engine said when it failed.
+    """
+
+    items: list[str]
+    scores: list[float]
+    unknown: int
+    fallback: Fallback | None
+    compute_ns: int | None
+    failure: str | None = None
+
+
+class Recommender:
+    """One release's model, vocabulary and popular items.
+
+    Attributes:
+        sequence_length: Items of history the model looks at, the most recent ones.
+        top_k: The most items an answer may have.
+    """
+
+    def __init__(
+        self, manifest: Manifest, vocabulary: Vocabulary, engine: Engine | None, clock: Clock
+    ) -> None:
+        model = manifest.model
+        if model.sequence_length is None or model.top_k is None:
+            raise BundleError(f"model '{model.name}' is a tensor model and recommends nothing")
+        self.sequence_length = model.sequence_length
+        self.top_k = model.top_k
+        self._vocabulary = vocabulary
+        self._popular = manifest.popular
+        self._clock = clock
+        self._engine = engine
+        if engine is not None:
+            self._scores_at, self._items_at = find_outputs(engine.outputs)
+            _check_input(engine.inputs, self.sequence_length)
+
+    def rank(self, history: Sequence[str]) -> Ranking:
+        """Runs the model on a history and returns everything it ranked.
+
+        Args:
+            history: Item ids, most recent last.
+
+        Returns:
+            The graph's own top-k, seen items included.
+
+        Raises:
+            DeviceError: There is no engine, it failed, or its answer makes no sense.
+        """
+        engine = self._engine
+        if engine is None:
+            raise DeviceError("there is no model to run")
+        indices, unknown = self._vocabulary.encode(history, self.sequence_length)
+        array = np.array([indices], dtype=np.int32)
+        start_ns = self._clock.monotonic_ns()
+        outputs = engine.run([array])
+        compute_ns = self._clock.monotonic_ns() - start_ns
+        scores: list[float] = outputs[self._scores_at][0].tolist()
+        found: list[int] = outputs[self._items_at][0].tolist()
+        # One NaN or infinity makes the sum one, and JSON has neither.
+        if not math.isfinite(sum(scores)):
+            raise DeviceError("the model gave a score that is not a number")
+        ids = self._vocabulary.items
+        if not found or min(found) < 1 or max(found) > len(ids):
+            raise DeviceError("the model ranked an item that is not in the vocabulary")
+        return Ranking([ids[index - 1] for index in found], scores, unknown, compute_ns)
+
+    def recommend(self, history: Sequence[str], k: int, *, exclude_seen: bool = False) -> Answer:
+        """Answers a history; it never raises for what a shop or a model may do.
+
+        Args:
+            history: Item ids, most recent last; unknown ones are skipped and counted.
+            k: How many items to return, 1 to `top_k`.
+            exclude_seen: Leave out every item of the history. The graph ranks
+                `sequence_length` items more than `top_k`, so fewer than k are left only when
+                a longer history names more distinct items than that, or the catalogue is small.
+
+        Returns:
+            The model's ranking, or the popular items and why.
+        """
+        seen = frozenset(history) if exclude_seen else frozenset()
+        unknown = sum(self._vocabulary.index_of(item) is None for item in history)
+        if not history:
+            return self._popular_answer(Fallback.EMPTY_HISTORY, k, seen, unknown)
+        if unknown == len(history):
+            return self._popular_answer(Fallback.NO_KNOWN_ITEMS, k, seen, unknown)
+        if self._engine is None:
+            return self._popular_answer(Fallback.NO_MODEL, k, seen, unknown)
+        try:
+            ranking = self.rank(history)
+        except DeviceError as error:
+            return self._popular_answer(Fallback.ENGINE_FAILURE, k, seen, unknown, error.message)
+        items, scores = ranking.items, ranking.scores
+        if seen:
+            kept = [i for i, item in enumerate(items) if item not in seen][:k]
+            items = [items[i] for i in kept]
+            scores = [scores[i] for i in kept]
+        return Answer(items[:k], scores[:k], unknown, None, ranking.compute_ns)
+
+    def _popular_answer(
+        self,
+        why: Fallback,
+        k: int,
+        seen: frozenset[str],
+        unknown: int,
+        failure: str | None = None,
+    ) -> Answer:
+        items = [item for item in self._popular if item not in seen][:k]
+        return Answer(items, [POPULAR_SCORE] * len(items), unknown, why, None, failure)
+
+
+def open_recommender(release: Release, engine: Engine | None, clock: Clock) -> Recommender:
+    """Makes the recommender of a loaded release.
+
+    Args:
+        release: A recommender's release.
+        engine: Its loaded model; None answers popular items only.
+        clock: Times the engine.
+
+    Returns:
+        The recommender.
+
+    Raises:
+        BundleError: The release is a tensor model's, or the graph is not a recommender's.
+    """
+    if release.vocabulary is None:
+        raise BundleError(f"model '{release.manifest.model.name}' has no vocabulary")
+    return Recommender(release.manifest, release.vocabulary, engine, clock)
+
+
+def find_outputs(outputs: Sequence[TensorSpec]) -> tuple[int, int]:
+    """Tells a recommender graph's two outputs apart.
+
+    TFLite's converter mangles names, so the element type decides: scores are floats, items
+    are integers.
+
+    Args:
+        outputs: The graph's outputs in file order.
+
+    Returns:
+        The positions of the scores and of the items.
+
+    Raises:
+        BundleError: There are not exactly one of each.
+    """
+    floats = [i for i, spec in enumerate(outputs) if spec.dtype.startswith("float")]
+    integers = [i for i, spec in enumerate(outputs) if spec.dtype.startswith("int")]
+    if (len(floats), len(integers), len(outputs)) != (1, 1, 2):
+        described = ", ".join(f"{spec.name} {spec.dtype}" for spec in outputs)
+        raise BundleError(f"a recommender's graph returns scores and items; this one: {described}")
+    return floats[0], integers[0]
+
+
+def _check_input(inputs: Sequence[TensorSpec], sequence_length: int) -> None:
+    if len(inputs) != 1 or inputs[0].dtype != "int32" or inputs[0].shape[1:] != (sequence_length,):
+        described = ", ".join(f"{each.name} {each.dtype}{list(each.shape)}" for each in inputs)
+        raise BundleError(
+            f"a recommender's graph takes int32[1, {sequence_length}]; this one: {described}"
+        )

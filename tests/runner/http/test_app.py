@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgepack.formats.errors import QualityError
+from edgepack.runner.http.app import App
+from edgepack.runner.http.messages import Response
+from edgepack.runner.http.serving import prepare_app
+from edgepack.runner.log import Log
+from tests.runner.simulators import (
+    POPULAR,
+    TOP_K,
+    HandClock,
+    SimulatedEngine,
+    SimulatedTensorEngine,
+    simulated_release,
+)
+
+_JSON = {"content-type": "application/json"}
+
+
+class Shop:
+    """An app over the simulated engine, and what it logged."""
+
+    def __init__(self, directory: Path, call_ns: int = 50_000) -> None:
+        self.clock = HandClock()
+        self.engine = SimulatedEngine(clock=self.clock, call_ns=call_ns)
+        self.log = io.StringIO()
+        release = simulated_release(directory)
+        self.app = prepare_app(release, self.engine, self.clock, Log(self.log, self.clock))
+
+    def post(self, body: object, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        response = self.app.handle("POST", "/recommend", headers or _JSON, data)
+        return response.status, json.loads(response.body)
+
+    def get(self, path: str) -> Response:
+        return self.app.handle("GET", path, {}, b"")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "empty"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[]", "a list, expected an object"),
+        (b'{"history": [], "history": []}', "twice"),
+        (b'{"history": [NaN]}', "NaN"),
+        (b'{"history": ' + b"[" * 100_000, "not valid JSON"),
+        (b"{}", "history is missing"),
+        (b'{"history": "sku-1"}', "history is a string"),
+        (b'{"history": ["sku-1", 7]}', "history[1] is a number"),
+        (b'{"histroy": []}', "did you mean 'history'"),
+        (b'{"history": [], "k": 0}', "expected 1 to 10"),
+        (b'{"history": [], "k": 11}', "expected 1 to 10"),
+        (b'{"history": [], "k": 1e9}', "k is a number, expected a whole number"),
+        (b'{"history": [], "k": true}', "k is true or false"),
+        (b'{"history": [], "exclude_seen": "no"}', "exclude_seen is a string"),
+    ],
+)
+def test_a_bad_body_is_refused_with_the_field_and_what_was_expected(
+    shop: Shop, body: bytes, words: str
+) -> None:
+    status, answer = shop.post(body)
+    assert status == 400
+    assert words in answer["error"]
+
+
+def test_another_content_type_is_refused_with_the_header_to_send(shop: Shop) -> None:
+    status, answer = shop.post({"history": []}, {"content-type": "text/plain"})
+    assert status == 415
+    assert "Content-Type: application/json" in answer["error"]
+
+
+def test_a_compressed_body_is_refused(shop: Shop) -> None:
+    status, _ = shop.post({"history": []}, {**_JSON, "content-encoding": "gzip"})
+    assert status == 415
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_is_json_however_it_is_written(shop: Shop, content_type: str) -> None:
+    assert shop.post({"history": []}, {"content-type": content_type})[0] == 200
+
+
+def test_an_unknown_path_names_the_known_ones(shop: Shop) -> None:
+    response = shop.get("/recomend")
+    assert response.status == 404
+    assert b"/recommend" in response.body
+
+
+def test_another_method_names_the_allowed_ones(shop: Shop) -> None:
+    response = shop.app.handle("DELETE", "/healthz", {}, b"")
+    assert response.status == 405
+    assert ("Allow", "GET, HEAD") in response.headers
+
+
+def test_a_bug_in_a_handler_is_a_500_and_not_the_end(shop: Shop) -> None:
+    def broken(*_: object) -> Response:
+        raise KeyError("sku-secret")
+
+    shop.app.metrics.exposition = broken  # type: ignore[method-assign,assignment]
+    response = shop.get("/metrics")
+    assert (response.status, json.loads(response.body)) == (500, {"error": "internal error"})
+    assert shop.post({"history": ["sku-3"]})[0] == 200
+
+
+def test_a_failing_model_answers_popular_items_and_logs_it_once_a_minute(shop: Shop) -> None:
+    shop.engine.failing = "out of memory"
+    for _ in range(5):
+        status, answer = shop.post({"history": ["sku-3"], "k": 2})
+        assert (status, answer["fallback"]) == (200, "engine failure")
+        assert [each["id"] for each in answer["items"]] == list(POPULAR[:2])
+    events = [json.loads(line)["event"] for line in shop.log.getvalue().splitlines()]
+    assert events.count("inference failed") == 1
+
+
+def test_a_recommendation_has_the_shape_that_others_rely_on(shop: Shop) -> None:
+    status, answer = shop.post({"history": ["gone", "sku-20"], "k": 2})
+    assert status == 200
+    assert set(answer) == {"items", "model", "unknown", "fallback"}
+    assert [each["id"] for each in answer["items"]] == ["sku-20", "sku-19"]
+    assert all(isinstance(each["score"], float) for each in answer["items"])
+    assert answer["model"] == {
+        "name": "session",
+        "version": "1.2.0",
+        "variant": "tflite-dynamic-int8",
+    }
+    assert (answer["unknown"], answer["fallback"]) == (1, None)
+
+
+def test_without_k_there_are_ten_items(shop: Shop) -> None:
+    assert len(shop.post({"history": ["sku-3"]})[1]["items"]) == TOP_K
+
+
+def test_seen_items_are_left_out_when_asked(shop: Shop) -> None:
+    _, answer = shop.post({"history": ["sku-20"], "k": 10, "exclude_seen": True})
+    assert "sku-20" not in [each["id"] for each in answer["items"]]
+
+
+def test_health_says_when_the_server_is_on_its_way_out(shop: Shop) -> None:
+    assert shop.get("/healthz").status == 200
+    shop.app.stopping = True
+    assert shop.get("/healthz").status == 503
+
+
+def test_a_tensor_model_says_why_it_recommends_nothing(tmp_path: Path) -> None:
+    clock = HandClock()
+    release = simulated_release(tmp_path, kind_tensor=True)
+    app = prepare_app(release, SimulatedTensorEngine(), clock, Log(io.StringIO(), clock))
+    response = app.handle("POST", "/recommend", _JSON, b'{"history": []}')
+    assert response.status == 404
+    assert b"doubler 1.2.0 is a tensor model" in response.body
+
+
+def test_a_release_that_answers_wrongly_is_not_served(tmp_path: Path) -> None:
+    release = simulated_release(tmp_path)
+    engine = SimulatedEngine()
+    engine.poison = 5.0
+    with pytest.raises(QualityError, match="answers wrongly on this box"):
+        prepare_app(release, engine, HandClock(), Log(io.StringIO(), HandClock()))
+
+
+@pytest.mark.parametrize(("call_ns", "offload"), [(50_000, False), (2_000_000, True)])
+def test_only_a_slow_model_gets_a_thread_of_its_own(
+    tmp_path: Path, call_ns: int, offload: bool
+) -> None:
+    app = Shop(tmp_path, call_ns).app
+    assert app.offload is offload
+    assert app.runs_model("POST", "/recommend")
+    assert not app.runs_model("GET", "/healthz")
+
+
+def test_metrics_count_what_happened_without_any_item_id(shop: Shop) -> None:
+    shop.post({"history": ["sku-3", "sku-gone"]})
+    shop.post({"history": []})
+    shop.post(b"{")
+    shop.get("/sku-17")
+    text = shop.get("/metrics").body.decode()
+    labels = 'model="session",precision="dynamic-int8",runtime="litert",version="1.2.0"'
+    assert f"edgepack_unknown_items_total{{{labels}}} 1.0" in text
+    assert f"edgepack_history_items_total{{{labels}}} 2.0" in text
+    assert f"edgepack_inference_duration_seconds_count{{{labels}}} 1.0" in text
+    assert 'reason="empty history",runtime="litert",version="1.2.0"} 1.0' in text
+    assert 'edgepack_http_requests_total{code="400",route="/recommend"} 1.0' in text
+    assert 'edgepack_http_requests_total{code="404",route="other"} 1.0' in text
+    assert "edgepack_ready 1.0" in text
+    assert "sku-" not in text
+
+
+def test_the_histogram_resolves_what_the_engine_took(shop: Shop) -> None:
+    shop.post({"history": ["sku-3"]})
+    text = shop.get("/metrics").body.decode()
+    bucket = next(
+        line for line in text.splitlines() if 'inference_duration_seconds_bucket{le="5e-05"' in line
+    )
+    assert bucket.endswith(" 1.0")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200))
+def test_no_bytes_are_answered_with_a_server_error(shop: Shop, body: bytes) -> None:
+    assert shop.app.handle("POST", "/recommend", _JSON, body).status in (200, 400)
+
+
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.fixed_dictionaries(
+        {"history": st.lists(st.text() | st.just("sku-3")) | _JSON_VALUES},
+        optional={"k": st.integers() | _JSON_VALUES, "exclude_seen": _JSON_VALUES},
+    )
+)
+def test_no_json_is_answered_with_a_server_error(shop: Shop, body: dict[str, Any]) -> None:
+    status, answer = shop.post(body)
+    assert status in (200, 400)
+    assert "error" in answer or len(answer["items"]) <= TOP_K
