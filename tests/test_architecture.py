@@ -89,7 +89,7 @@ def test_every_command_loads_without_heavy_libraries_and_has_help(name: str) -> 
     assert not loaded & set(HEAVY)
     assert command is not None
     assert command.help
-    assert "Example:" in command.help or isinstance(command, click.Group)
+    assert "Example" in command.help or isinstance(command, click.Group)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

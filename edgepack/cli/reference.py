@@ -29,7 +29,8 @@ or network, 5 conversion, 6 quality, 7 bundle, 8 device, 9 hub, 130 interrupted.
 def render_reference() -> str:
     """Returns the Markdown of every command's help."""
     sections = [_HEADER]
-    for context in _walk(click.Context(cli, info_name="edgepack", max_content_width=_WIDTH)):
+    top = click.Context(cli, info_name="edgepack", max_content_width=_WIDTH, **cli.context_settings)
+    for context in _walk(top):
         context.terminal_width = _WIDTH
         text = context.command.get_help(context)
         sections.append(f"## `{context.command_path}`\n\n```text\n{_tidy(text)}\n```\n")

@@ -251,6 +251,25 @@ def test_the_same_machine_needs_no_emulator(
     assert (verdict.emulated, verdict.cpu) == (False, "host")
 
 
+def test_the_gpu_targets_cpu_fallback_runs_with_the_wheel_the_box_brings(
+    cache: Cache, models: dict[Format, Path], tmp_path: Path
+) -> None:
+    target = load_target("gpu")
+    root = make_root(target, cache)
+    if root.emulated:
+        pytest.skip("this machine is not an x86-64 one")
+    runtime = target.runtime("onnxruntime-gpu")
+    site = make_site(target, runtime, cache)
+    assert [each.name for each in site.external] == ["onnxruntime-gpu"]
+    assert not (site.path / "onnxruntime").exists(), "the bundle stays thin"
+    variant = _lay_out(tmp_path, target, runtime, site.path, models[Format.ONNX], 3.0)
+    verdict = verify_on_target(
+        target, runtime, tmp_path, variant, root=root, cache=cache, external=site.external_path
+    )
+    assert verdict.ok, verdict.reason
+    assert "CPU fallback; CUDAExecutionProvider was not tried" in verdict.reason
+
+
 def _dynamic_int8(path: Path) -> ConvertedVariant:
     """A dense layer quantised as the converter does by default."""
     import numpy as np

@@ -71,8 +71,8 @@ class SimulatedEngine:
         catalogue: int = CATALOGUE,
         graph_top_k: int = GRAPH_TOP_K,
     ) -> None:
-        self.inputs = (TensorSpec("history", "int32", (1, length)),)
-        self.outputs = (
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("history", "int32", (1, length)),)
+        self.outputs: tuple[TensorSpec, ...] = (
             TensorSpec("Identity", "int32", (1, graph_top_k)),
             TensorSpec("Identity_1", "float32", (1, graph_top_k)),
         )

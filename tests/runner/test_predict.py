@@ -58,8 +58,16 @@ def test_an_inputs_file_that_is_not_one_is_an_error_and_not_a_traceback(
 ) -> None:
     (tmp_path / "in.npz").write_bytes(b"not an archive")
     code = main(
-        ["--runtime", "litert", "--model", "m", "--inputs", str(tmp_path / "in.npz")]
-        + ["--outputs", str(tmp_path / "out.npz")]
+        [
+            "--runtime",
+            "litert",
+            "--model",
+            "m",
+            "--inputs",
+            str(tmp_path / "in.npz"),
+            "--outputs",
+            str(tmp_path / "out.npz"),
+        ]
     )
     assert code == 3
     assert "not a readable .npz file" in capsys.readouterr().err
@@ -70,8 +78,16 @@ def test_a_missing_model_is_a_device_error(
 ) -> None:
     np.savez(tmp_path / "in.npz", x=np.zeros(2))
     code = main(
-        ["--runtime", "litert", "--model", str(tmp_path / "none.tflite")]
-        + ["--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz")]
+        [
+            "--runtime",
+            "litert",
+            "--model",
+            str(tmp_path / "none.tflite"),
+            "--inputs",
+            str(tmp_path / "in.npz"),
+            "--outputs",
+            str(tmp_path / "out.npz"),
+        ]
     )
     assert code == 8
     assert "no such model file" in capsys.readouterr().err

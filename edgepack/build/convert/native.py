@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,24 @@ MARKER: Final = "edgepack_native_"
 Array = npt.NDArray[Any]
 
 
-def mark_native_layers(layers: Sequence[Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class NativeLayer:
+    """A layer as its ONNX node has it.
+
+    Attributes:
+        operator: `LayerNormalization`, `GRU` or `LSTM`.
+        weights: The node's constant inputs, in its order.
+        attributes: The node's attributes.
+        every_step: Whether a recurrent layer answers with every step's state or the last's.
+    """
+
+    operator: str
+    weights: tuple[Array, ...]
+    attributes: Mapping[str, Any]
+    every_step: bool = False
+
+
+def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
     """Makes every layer with a native form write a marker from now on, in place.
 
     Args:
@@ -33,20 +51,19 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, Any]:
     """
     import keras
 
-    marked: dict[str, Any] = {}
+    marked: dict[str, NativeLayer] = {}
     for layer in layers:
         name = f"{MARKER}{len(marked)}_"
         if type(layer) is keras.layers.LayerNormalization and _is_plain_norm(layer):
+            marked[name] = _native_norm(layer)
             layer.call = types.MethodType(_norm_call(name), layer)
         elif type(layer) in (keras.layers.GRU, keras.layers.LSTM) and _is_plain_rnn(layer):
+            marked[name] = _native_rnn(layer, is_gru=type(layer) is keras.layers.GRU)
             layer.inner_loop = types.MethodType(_rnn_loop(name, layer.inner_loop), layer)
-        else:
-            continue
-        marked[name] = layer
     return marked
 
 
-def marker_handlers(marked: Mapping[str, Any]) -> dict[str, Any]:
+def marker_handlers(marked: Mapping[str, NativeLayer]) -> dict[str, Any]:
     """Returns tf2onnx's table of handlers for the markers.
 
     Args:
@@ -59,12 +76,11 @@ def marker_handlers(marked: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name}: a Python function cannot be converted")
         source, target = node.input[0], node.output[0]
         context.remove_node(name)
-        import keras
-
-        if isinstance(layer, keras.layers.LayerNormalization):
-            _norm_node(context, layer, source, target, name)
+        weights = [_constant(context, name, each) for each in layer.weights]
+        if layer.operator == "LayerNormalization":
+            _norm_node(context, layer, [source, *weights], target, name)
         else:
-            _rnn_node(context, layer, source, target, name)
+            _rnn_node(context, layer, weights, source, target, name)
 
     return {kind: (replace, []) for kind in ("PyFunc", "PyFuncStateless", "EagerPyFunc")}
 
@@ -154,50 +170,57 @@ def _rnn_loop(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     return inner_loop
 
 
-def _norm_node(context: Any, layer: Any, source: str, target: str, name: str) -> None:
-    weights = [
-        _constant(context, name, value)
-        for value in (np.asarray(layer.gamma), np.asarray(layer.beta))
-    ]
-    context.make_node(
+def _native_norm(layer: Any) -> NativeLayer:
+    return NativeLayer(
         "LayerNormalization",
-        [source, *weights],
-        outputs=[target],
-        name=name,
-        attr={"axis": -1, "epsilon": float(layer.epsilon)},
-        shapes=[context.get_shape(source)],
-        dtypes=[context.get_dtype(source)],
+        (np.asarray(layer.gamma), np.asarray(layer.beta)),
+        {"axis": -1, "epsilon": float(layer.epsilon)},
     )
 
 
-def _rnn_node(context: Any, layer: Any, source: str, target: str, name: str) -> None:
-    import keras
-
-    is_gru = isinstance(layer, keras.layers.GRU)
-    weights = onnx_rnn_weights(
-        [np.asarray(each) for each in layer.get_weights()], gates=3 if is_gru else 4
-    )
-    attributes: dict[str, Any] = {"hidden_size": layer.units}
+def _native_rnn(layer: Any, *, is_gru: bool) -> NativeLayer:
+    weights = [np.asarray(each) for each in layer.get_weights()]
+    attributes: dict[str, Any] = {"hidden_size": int(layer.units)}
     if is_gru:
         attributes["linear_before_reset"] = int(layer.reset_after)
-    turned = context.make_node("Transpose", [source], attr={"perm": [1, 0, 2]})
-    node = context.make_node(
+    return NativeLayer(
         "GRU" if is_gru else "LSTM",
-        [turned.output[0], *(_constant(context, name, each) for each in weights)],
-        output_count=2,
-        attr=attributes,
+        onnx_rnn_weights(weights, gates=3 if is_gru else 4),
+        attributes,
+        every_step=bool(layer.return_sequences),
     )
+
+
+def _norm_node(
+    context: Any, layer: NativeLayer, inputs: Sequence[str], target: str, name: str
+) -> None:
+    context.make_node(
+        layer.operator,
+        list(inputs),
+        outputs=[target],
+        name=name,
+        attr=dict(layer.attributes),
+        shapes=[context.get_shape(inputs[0])],
+        dtypes=[context.get_dtype(inputs[0])],
+    )
+
+
+def _rnn_node(
+    context: Any, layer: NativeLayer, weights: Sequence[str], source: str, target: str, name: str
+) -> None:
+    turned = context.make_node("Transpose", [source], attr={"perm": [1, 0, 2]}).output[0]
     # Y is [steps, 1, batch, units], Y_h is [1, batch, units].
-    if layer.return_sequences:
+    every, last, *_ = context.make_node(
+        layer.operator, [turned, *weights], output_count=2, attr=dict(layer.attributes)
+    ).output
+    if layer.every_step:
         axis = _constant(context, name, np.array([1], dtype=np.int64))
-        every = context.make_node("Squeeze", [node.output[0], axis]).output[0]
-        turned_back: dict[str, Any] = {"attr": {"perm": [1, 0, 2]}, "outputs": [target]}
-        context.make_node("Transpose", [every], name=name, dtypes=[1], **turned_back)
+        flat = context.make_node("Squeeze", [every, axis]).output[0]
+        back: dict[str, Any] = {"attr": {"perm": [1, 0, 2]}, "outputs": [target]}
+        context.make_node("Transpose", [flat], name=name, dtypes=[1], **back)
     else:
         axis = _constant(context, name, np.array([0], dtype=np.int64))
-        context.make_node(
-            "Squeeze", [node.output[1], axis], outputs=[target], name=name, dtypes=[1]
-        )
+        context.make_node("Squeeze", [last, axis], outputs=[target], name=name, dtypes=[1])
 
 
 def _constant(context: Any, name: str, value: Array) -> str:

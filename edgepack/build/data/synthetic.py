@@ -90,10 +90,10 @@ class _World:
         self._successors = [self._usual_successors(item) for item in range(shop.items)]
 
     def session(self) -> list[int]:
-        """One session's items: at least two events, on average eight."""
+        """One session's items: at least two events, on average nine."""
         style = self._below(_STYLES)
         events = [self._popular(self._popular_category())]
-        while len(events) < _MAX_EVENTS and (len(events) < 2 or self._below(100) < 86):  # noqa: PLR2004
+        while len(events) < _MAX_EVENTS and (len(events) < 2 or self._below(100) < 88):  # noqa: PLR2004
             events.append(self._following(events, style))
         return events
 

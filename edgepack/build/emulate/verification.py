@@ -37,6 +37,8 @@ _START: Final = (
     "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); "
     "from edgepack.runner.main import main; sys.exit(main(sys.argv[1:]))"
 )
+#: The only execution provider that a root without devices has.
+_CPU_PROVIDER: Final = "CPUExecutionProvider"
 _PYTHON_OPTIONS: Final = ("-I", "-S", "-B")
 #: Ends of a loader's message about something the box does not have.
 _LIBRARY_SIGNS: Final = (
@@ -238,6 +240,8 @@ def judge(result: ChildResult, target: Target, runtime: Runtime, *, emulated: bo
     passed = result.ok and report is not None and report.get("ok") is True
     if passed:
         reason = f"{runtime.label} runs it on {where}"
+        if runtime.providers and runtime.providers[0] != _CPU_PROVIDER:
+            reason += f" with its CPU fallback; {runtime.providers[0]} was not tried"
     else:
         reason = _explain(result, report, runtime.label, where, cpu)
     status = VerifyStatus.RUNS if passed else VerifyStatus.FAILED

@@ -30,7 +30,7 @@ _CHUNK_BYTES = 2**20
 _MIN_DICTIONARY_BYTES = 2**20
 #: The dictionary is memory the box needs while it unpacks; see `bundle.MAX_XZ_MEMORY_BYTES`.
 _MAX_DICTIONARY_BYTES = 64 * 2**20
-_TASK = "compress the payload"
+_TASK = "Packing"
 
 
 def finish_manifest(draft: Manifest, files: Mapping[str, Source]) -> Manifest:

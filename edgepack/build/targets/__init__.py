@@ -6,7 +6,15 @@ It is not aware of models. Used by the rest of the build side and by the command
 from __future__ import annotations
 
 from edgepack.build.targets.find import list_targets, load_target
-from edgepack.build.targets.lock import Lock, LockedWheel, check_lock, load_lock, make_lock
+from edgepack.build.targets.lock import (
+    Lock,
+    LockedWheel,
+    check_lock,
+    current_lock,
+    load_lock,
+    make_lock,
+    write_lock,
+)
 from edgepack.build.targets.site import Site, Wheel, make_site
 from edgepack.build.targets.target import RUNNER_REQUIREMENTS, Runtime, Target
 
@@ -19,9 +27,11 @@ __all__ = [
     "Target",
     "Wheel",
     "check_lock",
+    "current_lock",
     "list_targets",
     "load_lock",
     "load_target",
     "make_lock",
     "make_site",
+    "write_lock",
 ]

@@ -35,8 +35,8 @@ class _Table:
     def __init__(self, values: Any, path: str, problems: list[Problem]) -> None:
         self._path = path
         self._problems = problems
-        self.values: Mapping[str, Any] = values if isinstance(values, dict) else {}
-        if not isinstance(values, dict):
+        self.values: Mapping[str, Any] = values if isinstance(values, Mapping) else {}
+        if not isinstance(values, Mapping):
             self.complain("", f"got {values!r}, expected a table")
 
     def complain(self, key: str, message: str, hint: str | None = None) -> None:
@@ -114,6 +114,11 @@ def parse_target(data: bytes, path: Path) -> Target:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    return parse_document(document, path)
+
+
+def parse_document(document: Mapping[str, Any], path: Path) -> Target:
+    """Parses a target that was read from TOML already; the same otherwise as `parse_target`."""
     problems: list[Problem] = []
     top = _Table(document, "", problems)
     top.refuse_unknown(_TOP_KEYS)

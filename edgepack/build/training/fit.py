@@ -28,7 +28,7 @@ from edgepack.build.training.steps import Batches, Trainer
 
 # Share of the learning rate the refit starts with: it continues where a schedule has ended.
 _REFIT_SHARE = 0.25
-_TASK = "train"
+_TASK = "Training"
 
 
 @dataclass(frozen=True, slots=True)

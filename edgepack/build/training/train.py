@@ -135,20 +135,20 @@ def _make(
     from edgepack.build.training.fit import FitResult, fit
     from edgepack.build.training.scoring import Scorer
 
-    progress.start("read data")
+    progress.start("Reading the log")
     try:
         interactions, sequences = load_sequences(data)
     finally:
-        progress.finish("read data")
+        progress.finish("Reading the log")
     result: FitResult = fit(project, sequences, progress)
     _save_model(project, result.ranker.inference, draft)
     (draft / "vocabulary.json").write_bytes(sequences.vocabulary.to_bytes())
     write_arrays(draft / "samples.npz", make_samples(project, sequences))
-    progress.start("evaluate")
+    progress.start("Evaluating")
     try:
         metrics, reference = _evaluate(project, sequences, Scorer(result.ranker))
     finally:
-        progress.finish("evaluate")
+        progress.finish("Evaluating")
     facts = {
         "format": FORMAT,
         "project": project_facts(project),

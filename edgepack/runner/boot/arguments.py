@@ -61,12 +61,17 @@ def build_parser(bundle: str) -> argparse.ArgumentParser:
     _add_keep(prune)
     for command in (verify, install, doctor, uninstall, prune):
         command.add_argument("--json", action="store_true", help="print one JSON object")
-    for command, verb in ((run, "serve"), (bench, "bench")):
-        command.usage = (
-            f"{start} {command.prog.split()[-1]} [--cache DIR] [--wheels DIR|URL | --fetch] "
-            f"[--force] [arguments of `edgepack-runner {verb}`]"
-        )
+    _set_usage(run, start, "serve")
+    _set_usage(bench, start, "bench")
     return parser
+
+
+def _set_usage(command: argparse.ArgumentParser, start: str, verb: str) -> None:
+    # Everything else is handed on to the runner, which has its own help.
+    command.usage = (
+        f"{start} {command.prog.split()[-1]} [--cache DIR] [--wheels DIR|URL | --fetch] "
+        f"[--force] [arguments of `edgepack-runner {verb}`]"
+    )
 
 
 def _add_install_options(install: argparse.ArgumentParser) -> None:

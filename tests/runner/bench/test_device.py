@@ -39,11 +39,18 @@ def test_a_box_that_tells_nothing_gives_reasons_and_no_zeros(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("text", ["", "\x00\xff", "nonsense", "-", "0-x", "9" * 30])
 def test_files_that_hold_nonsense_are_no_facts(tmp_path: Path, text: str) -> None:
-    names = (
-        "/proc/cpuinfo /proc/meminfo /proc/loadavg /proc/uptime /proc/sys/kernel/arch "
-        "/sys/class/thermal/thermal_zone0/temp /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.stat "
-        "/sys/devices/platform/soc/soc:firmware/get_throttled /etc/os-release"
-    ).split()
+    names = [
+        "/proc/cpuinfo",
+        "/proc/meminfo",
+        "/proc/loadavg",
+        "/proc/uptime",
+        "/proc/sys/kernel/arch",
+        "/sys/class/thermal/thermal_zone0/temp",
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/cpu.stat",
+        "/sys/devices/platform/soc/soc:firmware/get_throttled",
+        "/etc/os-release",
+    ]
     tree = write_tree(tmp_path, dict.fromkeys(names, text))
     assert _unexplained(read_device(tree, PI_PLATFORM, {})) == set()
     assert _unexplained(read_environment(tree, lambda: None)) == set()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -39,7 +38,7 @@ def test_each_sign_alone_gives_user_mode_qemu_away(
 def _link(root: Path, name: str, target: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(target, path)
+    path.symlink_to(target)
 
 
 def test_qemu_of_the_same_architecture_is_seen_by_its_name(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgepack.formats.errors import QualityError
-from edgepack.runner.http.app import App
 from edgepack.runner.http.messages import Response
 from edgepack.runner.http.serving import prepare_app
 from edgepack.runner.log import Log

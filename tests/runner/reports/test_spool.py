@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from edgepack.formats.errors import DeviceError
-from edgepack.runner import durable
 from edgepack.runner.reports.spool import Spool
 
 
@@ -30,7 +29,7 @@ def _full_disk(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(durable.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 def test_a_full_disk_drops_the_oldest_report_for_the_newest(
@@ -74,7 +73,7 @@ def test_a_power_cut_before_the_rename_leaves_no_report(
         raise PowerCutError
 
     spool = Spool(tmp_path)
-    monkeypatch.setattr(durable.os, "replace", cut)
+    monkeypatch.setattr(os, "replace", cut)
     # A power cut runs no clean-up either.
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     with pytest.raises(PowerCutError):
