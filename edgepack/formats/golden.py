@@ -55,8 +55,8 @@ class GoldenSet:
     """The golden answers of one candidate.
 
     Attributes:
-        tolerance: How far a score or an output element may lie from the recorded one, as
-            an absolute number plus the same share of the recorded value.
+        tolerance: How far a score or an output element may lie from the recorded one, in
+            the score's own unit.
         sequences: A recommender's; empty for a tensor model.
         tensors: A tensor model's; empty for a recommender.
     """
@@ -130,16 +130,16 @@ def check_ranking(
     golden = dict(zip(expected.items, expected.scores, strict=True))
     problems = []
     for rank in range(wanted):
-        allowed = _allowed(expected.scores[rank], tolerance)
-        if not abs(scores[rank] - expected.scores[rank]) <= allowed:
+        if not abs(scores[rank] - expected.scores[rank]) <= tolerance:
             problems.append(
                 f"rank {rank + 1}: score {scores[rank]:.6g}, expected "
-                f"{expected.scores[rank]:.6g} ± {allowed:.2g}"
+                f"{expected.scores[rank]:.6g} ± {tolerance:.2g}"
             )
         elif items[rank] != expected.items[rank]:
             # An item beyond the golden list can only have tied with its end.
             own = golden.get(items[rank], expected.scores[-1])
-            if abs(own - expected.scores[rank]) > 2 * allowed:
+            # Each of the two may have moved by the tolerance.
+            if abs(own - expected.scores[rank]) > 2 * tolerance:
                 problems.append(
                     f"rank {rank + 1}: item '{items[rank]}', expected '{expected.items[rank]}'"
                 )
@@ -162,14 +162,10 @@ def check_tensor(expected: TensorValue, data: Sequence[float], tolerance: float)
     if len(data) != len(expected.data):
         return [f"output {expected.name}: {len(data)} elements, expected {len(expected.data)}"]
     for i, (got, want) in enumerate(zip(data, expected.data, strict=True)):
-        if not abs(got - want) <= _allowed(want, tolerance):
-            expectation = f"expected {want:.6g} ± {_allowed(want, tolerance):.2g}"
+        if not abs(got - want) <= tolerance:
+            expectation = f"expected {want:.6g} ± {tolerance:.2g}"
             return [f"output {expected.name}[{i}]: {got:.6g}, {expectation}"]
     return []
-
-
-def _allowed(value: float, tolerance: float) -> float:
-    return tolerance * (1 + abs(value))
 
 
 def _tensor_json(value: TensorValue) -> dict[str, Any]:

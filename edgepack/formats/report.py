@@ -16,11 +16,14 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, cast
 
 from edgepack.formats.canonical import canonical_json, parse_json
+from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.typed import (
     Count,
+    Missing,
     Name,
     Range,
+    Ratio,
     Sentence,
     check_value,
     from_plain,
@@ -44,10 +47,7 @@ PERCENTILES: Final = {
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: Why a value beside it is null, by the value's field name.
-Missing = Mapping[str, Sentence]
 _Hash = Annotated[str, Range(low=64, high=64)]
-_Ratio = Annotated[float, Range(low=0)]
 
 
 class Scenario(StrEnum):
@@ -194,7 +194,7 @@ class RunFacts:
     end_to_end: Distribution | None
     compute: Distribution
     queue: Distribution | None
-    samples_per_second: _Ratio | None
+    samples_per_second: Ratio | None
     drift: float | None
     valid: bool
     min_duration_met: bool
@@ -222,71 +222,9 @@ class CpuFacts:
 
     user_ns: Count | None
     system_ns: Count | None
-    average_percent: _Ratio | None
+    average_percent: Ratio | None
     voluntary_switches: Count | None
     involuntary_switches: Count | None
-    missing: Missing = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFacts:
-    """What a box is; it does not change while a benchmark runs."""
-
-    kernel: Name | None
-    os_release: Name | None
-    libc: Name | None
-    arch: Name | None
-    python: Name | None
-    board: Name | None
-    cpu_model: Name | None
-    cpu_implementer: Name | None
-    cpu_part: Name | None
-    cpu_flags: tuple[Name, ...] | None
-    cores_online: Count | None
-    cores_allowed: Count | None
-    memory_total: Count | None
-    container: Name | None
-    virtualised: Name | None
-    emulated: bool | None
-    emulation_signs: tuple[Sentence, ...] = ()
-    missing: Missing = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Frequency:
-    """One frequency policy: its governor and its limits and present frequency in kHz."""
-
-    governor: Name | None
-    current_khz: Count | None
-    min_khz: Count | None
-    max_khz: Count | None
-
-
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """A throttle counter or flag and where it was read."""
-
-    source: Name
-    value: Count
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The state a box is in at one moment."""
-
-    frequency: Mapping[str, Frequency] | None
-    temperature_mc: Mapping[str, int] | None
-    throttle: tuple[Throttle, ...] | None
-    load_1m: _Ratio | None
-    memory_available: Count | None
-    swap_total: Count | None
-    swap_used: Count | None
-    cgroup_cpu_max: Name | None
-    cgroup_memory_max: Count | None
-    cgroup_throttled: Count | None
-    uptime_s: _Ratio | None
-    clock_synced: bool | None
-    power_mode: Name | None
     missing: Missing = field(default_factory=dict)
 
 

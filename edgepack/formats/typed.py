@@ -32,6 +32,10 @@ Count = Annotated[int, Range(low=0)]
 Name = Annotated[str, Range(low=1, high=200)]
 #: A sentence for people.
 Sentence = Annotated[str, Range(high=1000)]
+#: A share, a rate or a load.
+Ratio = Annotated[float, Range(low=0)]
+#: Why a value beside it is null, by the value's field name.
+Missing = Mapping[str, Sentence]
 #: More elements than any list or map of a report has.
 _MAX_ELEMENTS = 5000
 

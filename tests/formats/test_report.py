@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.errors import BundleError
 from edgepack.formats.report import (
     MAX_REPORT_BYTES,
     BundleFacts,
     ColdFacts,
     CpuFacts,
-    DeviceFacts,
     Distribution,
     Duration,
-    Environment,
     GoldenFacts,
     Grade,
     MemoryFacts,

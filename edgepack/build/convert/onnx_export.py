@@ -66,8 +66,7 @@ def _exported(job: Job) -> Any:
     order = {tensor.name: i for i, tensor in enumerate(tf.nest.flatten(frozen.outputs))}
     names = dict(zip(order, (source.output_names[outputs.index(o)] for o in outputs), strict=True))
     inputs = {
-        tensor.name: spec.name
-        for tensor, spec in zip(frozen.inputs, source.inputs, strict=True)
+        tensor.name: spec.name for tensor, spec in zip(frozen.inputs, source.inputs, strict=True)
     }
     try:
         model, _ = tf2onnx.convert.from_graph_def(

@@ -151,7 +151,5 @@ def _spec(value: Any) -> TensorSpec:
     from onnx.helper import tensor_dtype_to_np_dtype
 
     kind = value.type.tensor_type
-    shape = tuple(
-        each.dim_value if each.HasField("dim_value") else -1 for each in kind.shape.dim
-    )
+    shape = tuple(each.dim_value if each.HasField("dim_value") else -1 for each in kind.shape.dim)
     return TensorSpec(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), shape)

@@ -150,9 +150,14 @@ def _static(model: Any, job: Job) -> tuple[Any, str]:
     finally:
         before.unlink(missing_ok=True)
         after.unlink(missing_ok=True)
-    if head:
-        quantised, _ = _dynamic(quantised, job.out, nodes=head, types=["MatMul", "Gemm"])
-    return quantised, "integer products, dynamic scoring" if head else "integer products"
+    # ONNX Runtime has no static LSTM, and no integer GRU at all.
+    lstms = [node.name for node in model.graph.node if node.op_type == "LSTM"]
+    if head or lstms:
+        quantised, _ = _dynamic(quantised, job.out, nodes=[*head, *lstms], types=_DYNAMIC_TYPES)
+    kept = [name for name in ("GRU",) if any(n.op_type == name for n in model.graph.node)]
+    parts = ["integer products", *(["dynamic scoring"] if head else [])]
+    parts += [*(["dynamic LSTM"] if lstms else []), *(f"float {name}" for name in kept)]
+    return quantised, ", ".join(parts)
 
 
 class _Calibration:

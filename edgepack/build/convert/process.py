@@ -24,7 +24,8 @@ Runner = Callable[[Job, "Limits"], ChildResult]
 _TOOLS = ("tensorflow", "keras", "ai-edge-litert", "onnx", "onnxruntime", "tf2onnx", "numpy")
 #: Lines that say nothing: log prefixes, progress bars, the traceback's own frame lines.
 _NOISE = re.compile(
-    r"^\s*(?:$|[IWE]\d{4}|\d{4}-\d\d-\d\d|WARNING|INFO|Traceback|File \"|warnings\.warn|\^|~|During )"
+    r"^\s*(?:$|[IWE]\d{4}|\d{4}-\d\d-\d\d|WARNING|INFO|Traceback|File \"|warnings\.warn"
+    r"|[\^~]|During )"
 )
 _MESSAGE_LIMIT = 300
 

@@ -69,9 +69,7 @@ def _run_rows(job: Job, samples: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDA
     return [np.stack(each) for each in zip(*rows, strict=True)]
 
 
-def _run_onnx(
-    path: Path, samples: Mapping[str, npt.NDArray[Any]]
-) -> list[npt.NDArray[Any]]:
+def _run_onnx(path: Path, samples: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -156,9 +156,7 @@ def _load_saved_model(path: Path, samples: Path) -> Source:
     )
 
 
-def _settle(
-    names: Sequence[str], dtypes: Sequence[str], samples: Path
-) -> tuple[TensorSpec, ...]:
+def _settle(names: Sequence[str], dtypes: Sequence[str], samples: Path) -> tuple[TensorSpec, ...]:
     """Takes the extents of one row from the samples, at batch 1."""
     with np.load(samples, allow_pickle=False) as archive:
         return tuple(

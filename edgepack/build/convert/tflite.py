@@ -66,9 +66,7 @@ def write_tflite(job: Job) -> Outcome:
     return Outcome(inputs=inputs, outputs=outputs, notes=notes)
 
 
-def calibration_rows(
-    samples: Path, inputs: tuple[TensorSpec, ...]
-) -> list[list[npt.NDArray[Any]]]:
+def calibration_rows(samples: Path, inputs: tuple[TensorSpec, ...]) -> list[list[npt.NDArray[Any]]]:
     """Returns up to 500 rows of real inputs at batch 1, in the graph's input order."""
     with np.load(samples, allow_pickle=False) as archive:
         if "calibration" in archive.files and len(inputs) == 1:
@@ -131,9 +129,7 @@ def _convert(converter: Any) -> bytes:
         raise ConversionError(f"converter failed: {words}") from error
 
 
-def _finish(
-    model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-) -> bytes:
+def _finish(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
     refuse_foreign_operators(model)
     compact(model, inputs, outputs)
     return tflite_bytes(model)

@@ -125,7 +125,7 @@ def refuse_foreign_operators(model: Any) -> None:
         raise ConversionError(f"TFLite has no operator for {', '.join(custom)}")
 
 
-_NAMES = {
+_NAMES: dict[int, str] = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }
 

@@ -103,9 +103,7 @@ def _path_to_product(model: Any, makers: dict[int, Any], output: int) -> list[An
     return []
 
 
-def _quantise_product(
-    model: Any, graph: Any, operator: Any, table: npt.NDArray[Any]
-) -> None:
+def _quantise_product(model: Any, graph: Any, operator: Any, table: npt.NDArray[Any]) -> None:
     values, scale = quantise_symmetric(table)
     place = _tied_table(model, graph, table)
     if place is None:

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -78,7 +78,7 @@ def convert_variants(
     pool = ThreadPoolExecutor(jobs)
     try:
         # Both start with the slow part, reading the model with TensorFlow.
-        first = [pool.submit(work.graph)] if _is_keras(model) else []
+        first: list[Future[Any]] = [pool.submit(work.graph)] if _is_keras(model) else []
         if any(spec.format is Format.ONNX for spec in specs):
             first.append(pool.submit(work.prepare_onnx))
         for each in first:
@@ -186,9 +186,7 @@ class _Conversion:
         with contextlib.suppress(NotKeptError):
             self._onnx_base(Form.NATIVE)
 
-    def obtain(
-        self, kind: str, key: Mapping[str, Any], job: Job
-    ) -> tuple[Path, Outcome]:
+    def obtain(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:
         """Does a job through the cache.
 
         Args:

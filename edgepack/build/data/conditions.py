@@ -69,7 +69,7 @@ def parse_condition(text: str) -> Condition:
     if match is None:
         raise ValueError(f"'{text}' is not COLUMN OP VALUE with OP one of {' '.join(_OPERATORS)}")
     column, op, value = match["column"], match["op"], match["value"]
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    quoted = value[:1] in ("'", '"') and value.endswith(value[:1]) and value != value[:1]
     if quoted:
         value = value[1:-1]
     number = None if quoted else _number(value)

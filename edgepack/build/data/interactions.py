@@ -136,16 +136,16 @@ class _Reader:
 
     def read(self, rows: Iterator[list[str]]) -> None:
         source = self.source
-        parse = _order_parser(source.time_format)
+        parse = _OrderParser(source.time_format)
         conditions = source.conditions
         self.dropped = {str(condition): 0 for condition in conditions}
-        for number, (session, item, order, *others) in enumerate(rows, start=1):
+        for number, (raw_session, raw_item, order, *others) in enumerate(rows, start=1):
             self.rows = number
             failed = _first_failed(conditions, others)
             if failed is not None:
                 self.dropped[str(failed)] += 1
                 continue
-            session, item = session.strip(), item.strip()
+            session, item = raw_session.strip(), raw_item.strip()
             value = parse(order)
             if session.lower() in _NO_VALUE:
                 self._note(source.session, number, session)
@@ -236,10 +236,6 @@ def _first_failed(conditions: Sequence[Condition], cells: Sequence[str]) -> Cond
     return None
 
 
-def _order_parser(time_format: str | None) -> _OrderParser:
-    return _OrderParser(time_format)
-
-
 class _OrderParser:
     """Turns the order column into seconds or plain numbers, one kind for the whole column."""
 
@@ -266,7 +262,7 @@ def _parse_time(text: str, time_format: str | None) -> float | None:
         if time_format is None:
             moment = datetime.fromisoformat(text.strip())
         else:
-            moment = datetime.strptime(text.strip(), time_format)
+            moment = datetime.strptime(text.strip(), time_format)  # noqa: DTZ007 - UTC below
     except ValueError:
         return None
     # A time without a zone is read as UTC, so that the host's zone changes nothing.

@@ -211,18 +211,18 @@ def _find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", f"reading {path.name}") from error
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pq.ParquetFile(path) as file:
             _find_columns(path, list(file.schema_arrow.names), columns)
             for batch in file.iter_batches(columns=list(dict.fromkeys(columns))):
                 values = [batch.column(name).to_pylist() for name in columns]
                 for row in zip(*values, strict=True):
                     yield [_as_text(value) for value in row]
-    except pyarrow.ArrowException as error:
+    except pa.ArrowException as error:
         raise data_error(path, "", f"not a Parquet file: {error}") from error
 
 

@@ -5,9 +5,9 @@ anything about a real shop. Not aware of files or models. May be imported by `ed
 and `edgepack.cli`.
 
 What a sequence model can find in it, strongest first: items have a few usual successors (a
-Markov chain); a session has a style, and prefers successors of that style (needs more than the
-last item); customers come back to the item before the last one; categories are visited for a
-while; popularity is skewed; the rest is noise.
+Markov chain); a session has a style and keeps to items of that style (which the last item tells
+less well than all of them); the item before the last one has successors too; categories are
+visited for a while; popularity is skewed; the rest is noise.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class _World:
         kind = self._below(100)
         last = events[-1]
         if kind < _SUCCESSOR:
-            liked = [item for item in self._successors[last] if item % _STYLES == style]
-            return self._skewed(liked or self._successors[last])
+            return self._skewed(_of_style(self._successors[last], style))
         if kind < _BEFORE_LAST and len(events) > 1:
-            return self._skewed(self._successors[events[-2]])
+            return self._skewed(_of_style(self._successors[events[-2]], style))
         if kind < _CATEGORY:
-            return self._popular(self._category_of[last])
+            category = self._categories[self._category_of[last]]
+            return self._skewed(_of_style(category, style))
         return self._popular(self._popular_category())
 
     def _usual_successors(self, item: int) -> list[int]:
@@ -132,3 +132,8 @@ class _World:
 
     def _below(self, limit: int) -> int:
         return int(self._random.random() * limit)
+
+
+def _of_style(items: list[int], style: int) -> list[int]:
+    """The items of a style; all of them where there is none."""
+    return [item for item in items if item % _STYLES == style] or items

@@ -1,8 +1,9 @@
 """Keras layers of the shipped models that Keras itself does not have.
 
 Importing this file registers them, so that `keras.saving.load_model` finds them. Written with
-operations that TFLite and ONNX have: no einsum, no masks as -1e9 (one such number takes all
-256 levels of an int8 tensor). Not aware of whole models. May be imported by `edgepack.build`.
+operations that TFLite and ONNX have: no einsum, and no mask of -1e9 in a shipped graph (one such
+number takes all 256 levels of an int8 tensor). Not aware of whole models. May be imported by
+`edgepack.build`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
-# Enough to silence a position: e^-16 is 1e-7. Small, so that an int8 tensor of attention
-# scores keeps its resolution.
-FUTURE_SCORE = -16.0
+# Enough to silence a later position in a trained model, whose scores stay within about 10 of
+# each other; small, so that an int8 tensor of attention scores keeps its resolution.
+FUTURE_SCORE = -20.0
+# In training nothing may come through at all: with -16 a model was seen to raise its scores
+# until it could read the answer, and to get worse at everything else.
+_TRAINING_FUTURE_SCORE = -1e9
 
 
 @keras.saving.register_keras_serializable(package="edgepack")
@@ -81,12 +85,13 @@ class CausalAttention(keras.layers.Layer):  # type: ignore[misc]
         self.value.build(context_shape)
         self.output_dense.build((*query_shape[:-1], self.units))
 
-    def call(self, query: Any, context: Any) -> Any:
+    def call(self, query: Any, context: Any, training: bool | None = None) -> Any:
         """Attends.
 
         Args:
             query: float32[b, q, d], the last q positions of the context.
             context: float32[b, L, d], padded positions zero.
+            training: Later positions are then shut out exactly.
 
         Returns:
             float32[b, q, units].
@@ -95,7 +100,9 @@ class CausalAttention(keras.layers.Layer):  # type: ignore[misc]
         keys = keras.ops.transpose(self.key(context), (0, 2, 1))
         scores = keras.ops.matmul(self.query(query) * self.units**-0.5, keys)
         if asked > 1:
-            scores = scores + _future_scores(asked, length)
+            scores = scores + _future_scores(
+                asked, length, _TRAINING_FUTURE_SCORE if training else FUTURE_SCORE
+            )
         return self.output_dense(
             keras.ops.matmul(keras.ops.softmax(scores, axis=-1), self.value(context))
         )
@@ -110,7 +117,7 @@ class CausalAttention(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "units": self.units}
 
 
-def _future_scores(asked: int, length: int) -> Any:
-    """float32[asked, length]: 0 where a position may look, `FUTURE_SCORE` where it may not."""
+def _future_scores(asked: int, length: int, future_score: float) -> Any:
+    """float32[asked, length]: 0 where a position may look, `future_score` where it may not."""
     position = np.arange(length - asked, length)[:, None]
-    return np.where(np.arange(length) > position, FUTURE_SCORE, 0.0).astype("float32")
+    return np.where(np.arange(length) > position, future_score, 0.0).astype("float32")

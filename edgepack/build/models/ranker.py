@@ -21,9 +21,9 @@ class Architecture(StrEnum):
 
 # Each architecture's hyper-parameters with their defaults; their types are the rule.
 HYPER_PARAMETERS: Mapping[Architecture, Mapping[str, int | float]] = {
-    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.2},
-    Architecture.GRU4REC: {"units": 64, "dropout": 0.2},
-    Architecture.BILSTM: {"embedding": 64, "units": 64, "dropout": 0.2},
+    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.1},
+    Architecture.GRU4REC: {"units": 64, "dropout": 0.1},
+    Architecture.BILSTM: {"embedding": 64, "units": 64, "dropout": 0.1},
 }
 
 

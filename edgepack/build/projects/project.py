@@ -59,11 +59,11 @@ class TrainingSettings:
     """
 
     optimizer: Optimizer = Optimizer.ADAM
-    epochs: int = 10
+    epochs: int = 8
     refit_epochs: int = 2
     patience: int = 3
-    batch_size: int = 128
-    learning_rate: float = 0.005
+    batch_size: int = 64
+    learning_rate: float = 0.007
     schedule: Schedule = Schedule.COSINE
     loss: Loss = Loss.AUTO
     sampled_above: int = 20_000

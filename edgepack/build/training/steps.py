@@ -150,7 +150,7 @@ class Trainer:
 
     def weights(self) -> list[NDArray[np.float32]]:
         """A copy of the weights."""
-        return [np.array(variable) for variable in self._variables]
+        return [np.array(variable.numpy()) for variable in self._variables]
 
     def restore(self, weights: list[NDArray[np.float32]]) -> None:
         """Takes weights back.

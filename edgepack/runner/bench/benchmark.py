@@ -100,30 +100,25 @@ def measure_release(
     unloaded = around.meter.usage()
     engine, cold, replayed = _start_cold(release, around)
     loaded = around.meter.usage()
-    workload = open_workload(release, engine, clock)
-    runs, run_ns = _run_all(release, duration, workload, clock)
+    runs, run_ns = _run_all(release, duration, open_workload(release, engine, clock), clock)
     after_runs = around.meter.usage()
     after = read_environment(around.system, around.clock_synced)
     golden = _golden_facts(release, replayed)
-    witness = Witness(
-        device=device,
-        before=before,
-        after=after,
-        runs=runs,
-        golden=golden,
-        wall_s=(clock.utc_now() - begin_wall).total_seconds(),
-        elapsed_s=(clock.monotonic_ns() - begin_ns) / _NS,
+    wall_s = (clock.utc_now() - begin_wall).total_seconds()
+    elapsed_s = (clock.monotonic_ns() - begin_ns) / _NS
+    witness = Witness(device, before, after, runs, golden, wall_s, elapsed_s)
+    runtime = RuntimeFacts(
+        RuntimeName(engine.name), engine.version, engine.provider, engine.threads
     )
-    report = Report(
+    engine.close()
+    return Report(
         report_id=identity.report_id,
         created=rfc3339(begin_wall),
         device_id=identity.device_id,
         edgepack=identity.edgepack,
         bundle=_bundle_facts(release),
         model=_model_facts(release),
-        runtime=RuntimeFacts(
-            RuntimeName(engine.name), engine.version, engine.provider, engine.threads
-        ),
+        runtime=runtime,
         cold=cold,
         runs=runs,
         memory=_memory_facts(unloaded, loaded, after_runs, around.meter.peak_rss()),
@@ -134,8 +129,6 @@ def measure_release(
         golden=golden,
         trust=grade_trust(witness),
     )
-    engine.close()
-    return report
 
 
 def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFacts, ReplayOutcome]:

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgepack.formats.report import DeviceFacts
+from edgepack.formats.device import DeviceFacts
 from edgepack.runner.bench.emulation import detect_emulation
 from edgepack.runner.bench.system import SystemTree
 

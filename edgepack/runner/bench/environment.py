@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgepack.formats.report import Environment, Frequency, Throttle
+from edgepack.formats.device import Environment, Frequency, Throttle
 from edgepack.runner.bench.device import read_meminfo
 from edgepack.runner.bench.system import SystemTree
 

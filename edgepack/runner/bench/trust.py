@@ -8,15 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgepack.formats.report import (
-    DeviceFacts,
-    Duration,
-    Environment,
-    GoldenFacts,
-    Grade,
-    RunFacts,
-    Trust,
-)
+from edgepack.formats.device import DeviceFacts, Environment
+from edgepack.formats.report import Duration, GoldenFacts, Grade, RunFacts, Trust
 
 #: A warmer chip throttles sooner. Source: the report's menu of fields, `temp_rise_gt_10C`.
 _TEMPERATURE_RISE_MC = 10_000

@@ -94,7 +94,7 @@ class App:
             body: All of it.
 
         Returns:
-            The answer; for HEAD it is GET's, whose body the caller leaves out.
+            The answer; for HEAD that of GET, whose body the caller leaves out.
         """
         route_label = path if path in self._routes else _OTHER
         try:

@@ -11,7 +11,7 @@ import asyncio
 import enum
 import socket
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Protocol, cast
 
@@ -19,23 +19,11 @@ import httptools
 
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import RefusalError, Response, error_response
+from edgepack.runner.http.wire import Request, decode_headers, path_of, response_head
 
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Left out of a request that asked for another protocol and gets HTTP/1.1 all the same.
 _UPGRADE_HEADERS = frozenset((b"upgrade", b"connection", b"http2-settings"))
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A whole request as it came off the wire."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    keep_alive: bool
-    http_1_0: bool
 
 
 class Owner(Protocol):
@@ -226,7 +214,7 @@ class Connection(asyncio.Protocol):
             raise RefusalError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"HTTP {version} is not spoken here"
             )
-        headers = _decode(self._headers)
+        headers = decode_headers(self._headers)
         if version == "1.1" and "host" not in headers:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "the Host header is missing")
         limit = self._owner.limits.body_bytes
@@ -257,7 +245,7 @@ class Connection(asyncio.Protocol):
         self._queue.append(
             Request(
                 method=method,
-                path=_path_of(self._url),
+                path=path_of(self._url),
                 headers=self._decoded,
                 body=b"".join(self._body),
                 keep_alive=bool(self._parser.should_keep_alive()),
@@ -375,52 +363,20 @@ class Connection(asyncio.Protocol):
 
     def _keep_no_longer(self) -> None:
         if self._queue and isinstance(last := self._queue[-1], Request):
-            self._queue[-1] = _without_keep_alive(last)
+            self._queue[-1] = replace(last, keep_alive=False)
         elif self._current is not None:
-            self._current = _without_keep_alive(self._current)
+            self._current = replace(self._current, keep_alive=False)
 
     def _write(self, response: Response, *, keep: bool, request: Request | None) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        phrase = _PHRASES.get(response.status, "")
-        lines = [
-            f"HTTP/1.1 {response.status} {phrase}\r\nContent-Type: {response.content_type}\r\n"
-            f"Content-Length: {len(response.body)}\r\n"
-        ]
-        lines += [f"{name}: {value}\r\n" for name, value in response.headers]
-        if not keep:
-            lines.append("Connection: close\r\n")
-        elif request is not None and request.http_1_0:
-            lines.append("Connection: keep-alive\r\n")
-        head = "".join(lines).encode("latin-1") + self._owner.date + b"\r\n"
+        http_1_0 = request is not None and request.http_1_0
+        head = response_head(response, keep=keep, http_1_0=http_1_0) + self._owner.date + b"\r\n"
         has_body = request is None or request.method != "HEAD"
         self._transport.write(head + response.body if has_body else head)
-
-
-def _decode(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    decoded: dict[str, str] = {}
-    for name, value in headers:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        decoded[key] = f"{decoded[key]}, {text}" if key in decoded else text
-    return decoded
-
-
-def _path_of(url: bytes) -> str:
-    target = url
-    if not target.startswith(b"/") and b"://" in target:
-        # The absolute form, as sent to proxies (RFC 9112, 3.2.2), must be understood.
-        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
-    return target.partition(b"?")[0].decode("latin-1")
 
 
 def _refuse_large_body(limit: int) -> NoReturn:
     raise RefusalError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is too large; at most {limit} bytes"
-    )
-
-
-def _without_keep_alive(request: Request) -> Request:
-    return Request(
-        request.method, request.path, request.headers, request.body, False, request.http_1_0
     )

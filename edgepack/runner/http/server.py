@@ -15,7 +15,8 @@ from http import HTTPStatus
 from edgepack.runner.http.app import App
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import Response, error_response
-from edgepack.runner.http.protocol import Connection, Request
+from edgepack.runner.http.protocol import Connection
+from edgepack.runner.http.wire import Request
 
 #: How often time-outs are looked at; they are in seconds, so this is fine enough.
 _TICK_S = 0.5

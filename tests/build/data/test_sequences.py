@@ -55,7 +55,7 @@ def test_a_long_history_keeps_its_most_recent_items() -> None:
 
 def test_counts_leave_out_what_is_held_out() -> None:
     sequences = sequences_of("aab", "aba")
-    a, b = (sequences.vocabulary.index_of(letter) for letter in "ab")
+    a, b = (sequences.vocabulary.index_of(letter) or 0 for letter in "ab")
     assert sequences.counts(0)[[a, b]].tolist() == [4, 2]
     assert sequences.counts(1)[[a, b]].tolist() == [3, 1]
     assert sequences.counts(2)[[a, b]].tolist() == [2, 0]

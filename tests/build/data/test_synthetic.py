@@ -20,7 +20,7 @@ def digest(interactions: Interactions) -> str:
 
 
 def test_the_same_seed_gives_the_same_shop_on_every_platform() -> None:
-    expected = "70ed55c337d870f73eecd0449d44a781baecc47547b5fbef2c67228943655206"
+    expected = "800ba9facb90dc608af2779a47d708ce76719e4c09374b263637a76817d20c71"
     assert digest(generate_interactions(SMALL)) == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgepack.build.quality.golden import TOLERANCES, spread_rows
+from edgepack.build.quality.golden import TOLERANCES, spread_rows, tolerance_of
 from edgepack.formats.variants import Precision
 
 
@@ -32,3 +32,12 @@ def test_every_precision_has_a_tolerance_that_grows_as_it_falls() -> None:
     order = (Precision.FP32, Precision.FP16, Precision.DYNAMIC_INT8, Precision.STATIC_INT8)
     values = [TOLERANCES[each] for each in order]
     assert values == sorted(values)
+
+
+def test_the_tolerance_is_a_share_of_the_widest_spread() -> None:
+    narrow, wide = np.array([[1.0, 2.0]]), np.array([[-30.0, 70.0]])
+    assert tolerance_of(Precision.FP32, [narrow, wide]) == 0.1
+
+
+def test_constant_outputs_still_have_a_tolerance() -> None:
+    assert tolerance_of(Precision.FP32, [np.ones((2, 2))]) == 0.001

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.formats.device import Environment, Frequency, Throttle
 from edgepack.formats.errors import DeviceError
 from edgepack.formats.golden import GoldenSet
-from edgepack.formats.report import (
-    Duration,
-    Environment,
-    Frequency,
-    Grade,
-    Report,
-    Throttle,
-    check_report,
-    parse_report,
-)
+from edgepack.formats.report import Duration, Grade, Report, check_report, parse_report
 from edgepack.runner.bench.benchmark import Identity, Surroundings, measure_release
 from edgepack.runner.bench.command import describe_report
 from edgepack.runner.bench.process import Usage

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.formats.report import DeviceFacts, Environment, Throttle
+from edgepack.formats.device import DeviceFacts, Environment, Throttle
 from edgepack.runner.bench.device import read_device
 from edgepack.runner.bench.environment import kernel_clock_synced, read_environment
 from edgepack.runner.bench.process import process_age_ns

@@ -62,7 +62,7 @@ def shop(tmp_path: Path) -> Shop:
         (b"{}", "history is missing"),
         (b'{"history": "sku-1"}', "history is a string"),
         (b'{"history": ["sku-1", 7]}', "history[1] is a number"),
-        (b'{"histroy": []}', "did you mean 'history'"),
+        (b'{"histories": []}', "did you mean 'history'"),
         (b'{"history": [], "k": 0}', "expected 1 to 10"),
         (b'{"history": [], "k": 11}', "expected 1 to 10"),
         (b'{"history": [], "k": 1e9}', "k is a number, expected a whole number"),
@@ -95,7 +95,7 @@ def test_json_is_json_however_it_is_written(shop: Shop, content_type: str) -> No
 
 
 def test_an_unknown_path_names_the_known_ones(shop: Shop) -> None:
-    response = shop.get("/recomend")
+    response = shop.get("/recommendd")
     assert response.status == 404
     assert b"/recommend" in response.body
 

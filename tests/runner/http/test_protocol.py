@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import Response
-from edgepack.runner.http.protocol import Connection, Request
+from edgepack.runner.http.protocol import Connection
+from edgepack.runner.http.wire import Request
 
 
 class Wire(asyncio.Transport):
