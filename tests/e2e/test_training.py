@@ -25,6 +25,9 @@ from edgepack.build.training.loss import (
 )
 from edgepack.build.training.train import train
 
+# Keras 3.15 asks TensorFlow's variables for their arrays in a way NumPy 2 is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 SHOP = SyntheticShop(sessions=400, items=60, seed=5)
 LENGTH = 8
 
