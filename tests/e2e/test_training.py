@@ -24,6 +24,7 @@ from edgepack.build.training.loss import (
     sampled_softmax_loss,
 )
 from edgepack.build.training.train import train
+from edgepack.formats.errors import ConfigError
 
 # Keras 3.15 asks TensorFlow's variables for their arrays in a way NumPy 2 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -66,7 +67,7 @@ class RecordingProgress(SilentProgress):
 
     def start(self, task: str, total: float | None = None) -> None:
         self.open.append(task)
-        self.total = total if task == "train" else self.total
+        self.total = self.total or total
 
     def advance(self, task: str, amount: float = 1, note: str = "") -> None:
         self.steps += amount
@@ -173,6 +174,13 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     project = small("gru4rec", epochs=8, patience=1, learning_rate=1.0, schedule="constant")
     facts = train(project, None, Cache(tmp_path), SilentProgress()).facts
     assert facts["epochs"]["run"] == facts["epochs"]["best"] + 1 < 8
+
+
+def test_a_training_that_diverges_is_an_error_and_no_model(tmp_path: Path) -> None:
+    project = small("gru4rec", learning_rate=1e30, schedule="constant")
+    with pytest.raises(ConfigError, match=r"diverged: the loss of epoch \d is nan"):
+        train(project, None, Cache(tmp_path), SilentProgress())
+    assert not list(tmp_path.glob("trained/*"))
 
 
 def test_a_sampled_softmax_learns_too(tmp_path: Path) -> None:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-MARKER: Final = "edgepack_native_"
+from edgepack.build.convert.rnn_weights import Array, onnx_rnn_weights
 
-Array = npt.NDArray[Any]
+MARKER: Final = "edgepack_native_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,41 +82,6 @@ def marker_handlers(marked: Mapping[str, NativeLayer]) -> dict[str, Any]:
             _rnn_node(context, layer, weights, source, target, name)
 
     return {kind: (replace, []) for kind in ("PyFunc", "PyFuncStateless", "EagerPyFunc")}
-
-
-def onnx_rnn_weights(layer_weights: Sequence[Array], *, gates: int) -> tuple[Array, Array, Array]:
-    """Reorders a Keras GRU's or LSTM's weights to ONNX's W, R and B.
-
-    Args:
-        layer_weights: kernel float32[in, gates * units], recurrent kernel float32[units,
-            gates * units] and, with a bias, float32[2, 3 * units] (GRU with reset_after),
-            float32[3 * units] (GRU without) or float32[4 * units] (LSTM).
-        gates: 3 for a GRU, 4 for an LSTM.
-
-    Returns:
-        W float32[1, gates * units, in], R float32[1, gates * units, units] and B
-        float32[1, 2 * gates * units].
-
-    Source: ONNX operators GRU (gate order z, r, h) and LSTM (i, o, f, c); Keras has z, r, h
-    and i, f, c, o.
-    """
-    order = (0, 1, 2) if gates == 3 else (0, 3, 1, 2)  # noqa: PLR2004 - a GRU's gates
-
-    def arrange(columns: Array) -> Array:
-        parts = np.split(columns, gates, axis=-1)
-        return np.concatenate([parts[i] for i in order], axis=-1)
-
-    kernel, recurrent = arrange(layer_weights[0]), arrange(layer_weights[1])
-    width = kernel.shape[1]
-    both = np.zeros((2, width), dtype=np.float32)
-    if len(layer_weights) > 2:  # noqa: PLR2004 - the third is the bias
-        bias = arrange(layer_weights[2])
-        both[: bias.shape[0] if bias.ndim > 1 else 1] = bias
-    return (
-        np.ascontiguousarray(kernel.T)[None],
-        np.ascontiguousarray(recurrent.T)[None],
-        both.reshape(1, -1),
-    )
 
 
 def _is_plain_norm(layer: Any) -> bool:

@@ -7,6 +7,7 @@ fixed. It is not aware of precisions. Used by `worker`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,19 @@ def _exported(job: Job) -> Any:
     except Exception as error:
         words = last_words(str(error)) or type(error).__name__
         raise ConversionError(f"tf2onnx failed: {words}") from error
+    traced = [function.structured_outputs[name].shape for name in outputs]
+    shapes = dict(zip(source.output_names, traced, strict=True))
+    for value in model.graph.output:
+        _fix_extents(value, shapes[value.name])
     return _checked(model)
+
+
+def _fix_extents(value: Any, shape: Sequence[int | None]) -> None:
+    # tf2onnx loses the shape behind some squeezes, and a box wants to know it.
+    for extent, known in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+        if known is not None:
+            extent.Clear()
+            extent.dim_value = int(known)
 
 
 def _checked(model: Any) -> Any:
@@ -106,10 +119,7 @@ def _own_file(path: Path, samples: Path) -> Any:
     for value in model.graph.input:
         if value.name in constants:
             continue
-        extents = value.type.tensor_type.shape.dim
-        for extent, known in zip(extents, (1, *shapes[value.name][1:]), strict=True):
-            extent.Clear()
-            extent.dim_value = int(known)
+        _fix_extents(value, (1, *shapes[value.name][1:]))
     # Extents written for another batch would contradict the fixed one.
     del model.graph.value_info[:]
     for value in model.graph.output:
@@ -117,7 +127,7 @@ def _own_file(path: Path, samples: Path) -> Any:
         if len(extents) and not extents[0].HasField("dim_value"):
             extents[0].Clear()
             extents[0].dim_value = 1
-    return _upgraded(model)
+    return onnx.shape_inference.infer_shapes(_upgraded(model))
 
 
 def _upgraded(model: Any) -> Any:

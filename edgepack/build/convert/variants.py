@@ -78,7 +78,7 @@ def convert_variants(
     pool = ThreadPoolExecutor(jobs)
     try:
         # Both start with the slow part, reading the model with TensorFlow.
-        first: list[Future[Any]] = [pool.submit(work.graph)] if _is_keras(model) else []
+        first: list[Future[None]] = [pool.submit(work.prepare_graph)] if _is_keras(model) else []
         if any(spec.format is Format.ONNX for spec in specs):
             first.append(pool.submit(work.prepare_onnx))
         for each in first:
@@ -180,6 +180,11 @@ class _Conversion:
         if outcome.failure is not None:
             raise ConversionError(outcome.failure)
         return folder, outcome
+
+    def prepare_graph(self) -> None:
+        """Makes what the TFLite variants share; a failure shows again when it is used."""
+        with contextlib.suppress(ConversionError):
+            self.graph()
 
     def prepare_onnx(self) -> None:
         """Makes the base of the ONNX variants; a failure shows again when it is used."""

@@ -225,7 +225,7 @@ class _Reader:
             where,
             f"{count} of {self.rows} rows cannot be ordered, the first is data row {first}: "
             f"got '{value}', expected {expected}",
-            "choose another --order column, or set time_format in model.toml",
+            "choose another --order column, or say how it is written with --time-format",
         )
 
 

@@ -56,8 +56,9 @@ def target_ranks(scores: NDArray[np.float32], targets: NDArray[np.int32]) -> NDA
     own = scores[np.arange(len(targets)), targets][:, None]
     items = scores[:, 1:]
     before = np.arange(1, scores.shape[1]) < targets[:, None]
-    better = (items > own) | ((items == own) & before)
-    ranks: NDArray[np.int64] = better.sum(axis=1).astype(np.int64) + 1
+    # Asked this way round, a target without a score (NaN) ranks last and not first.
+    worse = (items < own) | ((items == own) & ~before)
+    ranks: NDArray[np.int64] = (~worse).sum(axis=1).astype(np.int64) + 1
     return ranks
 
 

@@ -12,6 +12,7 @@ targets are never learnt from and decide nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgepack.build.models.ranker import Ranker, build_ranker
 from edgepack.build.projects.project import Project
 from edgepack.build.training.scoring import Validation
 from edgepack.build.training.steps import Batches, Trainer
+from edgepack.formats.errors import ConfigError
 
 # Share of the learning rate the refit starts with: it continues where a schedule has ended.
 _REFIT_SHARE = 0.25
@@ -72,6 +74,9 @@ def fit(project: Project, sequences: Sequences, progress: Progress) -> FitResult
         project: What to train and how.
         sequences: What to learn from.
         progress: Told of each step; the note has the loss and the validation NDCG@10.
+
+    Raises:
+        ConfigError: The loss is no number any more: the learning rate is too high.
     """
     settings = project.training
     make_deterministic(settings.seed)
@@ -113,6 +118,7 @@ def _search(
     epoch = 0
     for epoch in range(1, settings.epochs + 1):
         loss = _one_epoch(trainer, source, progress)
+        _check_loss(project, epoch, loss)
         metrics = validation.measure()
         if metrics.ndcg > best.metrics.ndcg:
             best = _Best(epoch, metrics, trainer.weights())
@@ -134,7 +140,16 @@ def _refit(
     trainer.plan(settings.learning_rate * _REFIT_SHARE, settings.refit_epochs * source.steps())
     for epoch in range(1, settings.refit_epochs + 1):
         loss = _one_epoch(trainer, source, progress)
+        _check_loss(project, epoch, loss)
         progress.advance(_TASK, 0, f"refit {epoch}/{settings.refit_epochs}, loss {loss:.3f}")
+
+
+def _check_loss(project: Project, epoch: int, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise ConfigError(
+            f"training of '{project.name}' diverged: the loss of epoch {epoch} is {loss}",
+            hint=f"lower learning_rate ({project.training.learning_rate:g}) in the model.toml",
+        )
 
 
 def _one_epoch(trainer: Trainer, source: Batches, progress: Progress) -> float:

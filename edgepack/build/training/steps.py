@@ -67,12 +67,10 @@ class Batches:
 
     def steps(self) -> int:
         """About how many batches a pass has; where windows fall differs between passes."""
-        if self._fixed is not None:
-            examples = len(self._fixed[0])
-        else:
-            learnt = np.maximum(self._sequences.lengths - self._held_out - 1, 0)
-            examples = int((-(-learnt // self._length)).sum())
-        return max(1, -(-examples // self._batch))
+        history, _ = self._fixed or windows(
+            self._sequences, self._held_out, self._length, np.random.default_rng(0)
+        )
+        return max(1, -(-len(history) // self._batch))
 
 
 def scheduled_rate(schedule: Schedule, start: float, done: float) -> float:

@@ -40,7 +40,7 @@ from edgepack.formats.errors import MissingExtraError
 from edgepack.formats.vocabulary import Vocabulary
 
 # Raise it when the same inputs would train to something else, or be written differently.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 _KIND = "trained"
 
 

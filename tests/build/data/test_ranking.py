@@ -23,6 +23,11 @@ def test_equal_scores_rank_by_index() -> None:
     assert target_ranks(scores, targets_of(1, 3)).tolist() == [1, 3]
 
 
+def test_a_target_whose_score_is_no_number_ranks_behind_everything() -> None:
+    nan = float("nan")
+    assert target_ranks(scores_of([0, nan, nan, nan], [0, nan, 1, 2]), targets_of(1, 1)).min() > 3
+
+
 def test_the_metrics_of_known_ranks() -> None:
     found = metrics_of_ranks(np.array([1, 3, 11, 100]))
     assert found.hr == 0.5
