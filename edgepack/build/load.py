@@ -121,9 +121,13 @@ def detect(path: Path) -> ModelFile:
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return ModelFile.H5
     if head.startswith(b"PK\x03\x04"):
-        with zipfile.ZipFile(path) as archive:
-            if {"config.json", "model.weights.h5"} <= set(archive.namelist()):
-                return ModelFile.KERAS
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = set(archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise _not_a_model(path, f"a damaged or cut-off zip archive ({error})") from error
+        if {"config.json", "model.weights.h5"} <= names:
+            return ModelFile.KERAS
         raise _not_a_model(path, "a zip archive without config.json and model.weights.h5")
     if head[4:8] == b"TFL3":
         raise _not_a_model(path, "already a TFLite file, which cannot be converted again")

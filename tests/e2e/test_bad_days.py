@@ -134,6 +134,8 @@ def _interrupt_at(workshop: Workshop, cache: Path, out: Path, stage: str) -> tup
         return child.wait(60), "".join(seen)
     finally:
         watchdog.cancel()
+        if child.stderr is not None:
+            child.stderr.close()
 
 
 @pytest.fixture(scope="module")

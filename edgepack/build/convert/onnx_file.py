@@ -6,6 +6,7 @@ It is not aware of how a model was made or quantised. Imports onnx, not TensorFl
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ _BEHIND: Final = frozenset(
 
 def save_onnx(model: Any, path: Path) -> None:
     """Writes a model without what depends on the host; the same model is the same bytes."""
+    _number_names(model.graph)
     del model.metadata_props[:]
     model.doc_string = ""
     for node in model.graph.node:
@@ -121,6 +123,56 @@ def head_product(model: Any) -> list[str]:
             computed = [name for name in node.input if name not in constants]
             place = computed[0] if computed else ""
     return found
+
+
+def _number_names(graph: Any) -> None:
+    """Names everything but inputs and outputs by its place.
+
+    The exporter's names hold counters that differ from run to run. Constants are put in the
+    order of their use, which differs for the same reason.
+    """
+    kept = {each.name for each in [*graph.input, *graph.output]}
+    names: dict[str, str] = {}
+    for i, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{i}"
+        for name in _outer_names(node):
+            if name and name not in kept:
+                names.setdefault(name, f"t{len(names)}")
+    used = [each for each in graph.initializer if each.name in names or each.name in kept]
+    order = {name: place for place, name in enumerate(names)}
+    used.sort(key=lambda each: order.get(each.name, -1))
+    for node in graph.node:
+        _rename(node, names)
+    for each in [*used, *graph.value_info]:
+        each.name = names.get(each.name, each.name)
+    del graph.initializer[:]
+    graph.initializer.extend(used)
+
+
+def _outer_names(node: Any) -> Iterator[str]:
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            inner = {name for each in attribute.g.node for name in each.output}
+            inner |= {each.name for each in [*attribute.g.input, *attribute.g.initializer]}
+            for each in attribute.g.node:
+                yield from (name for name in _outer_names(each) if name not in inner)
+    yield from node.output
+
+
+def _rename(node: Any, names: Mapping[str, str]) -> None:
+    for places in (node.input, node.output):
+        for i, name in enumerate(places):
+            places[i] = names.get(name, name)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            inner = {name for each in attribute.g.node for name in each.output}
+            inner |= {each.name for each in [*attribute.g.input, *attribute.g.initializer]}
+            outer = {old: new for old, new in names.items() if old not in inner}
+            for each in attribute.g.node:
+                _rename(each, outer)
+            for each in attribute.g.output:
+                each.name = outer.get(each.name, each.name)
 
 
 def _is_embedded(model: Any, name: str, embedded: set[str]) -> bool:

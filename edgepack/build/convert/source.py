@@ -126,10 +126,15 @@ def _tensor_model(model: Any, samples: Path) -> Source:
     return Source(
         call=call,
         inputs=_settle(names, dtypes, samples),
-        output_names=tuple(model.output_names),
+        output_names=_output_names(model),
         variables=_variables(model),
         layers=tuple(_all_layers(model)),
     )
+
+
+def _output_names(model: Any) -> tuple[str, ...]:
+    # A Sequential has one output and no name for it but its last layer's.
+    return tuple(getattr(model, "output_names", None) or [model.layers[-1].name])
 
 
 def _load_saved_model(path: Path, samples: Path) -> Source:

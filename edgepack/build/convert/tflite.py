@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.process import last_words
+from edgepack.build.convert.tflite_compact import compact
 from edgepack.build.convert.tflite_file import (
-    compact,
     file_specs,
     parse_tflite,
     refuse_foreign_operators,

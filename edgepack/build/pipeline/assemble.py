@@ -152,7 +152,9 @@ def _provenance(model: TrainedModel, site: Site) -> dict[str, Any]:
         "edgepack": __version__,
         "model_sha256": model.sha256,
         "samples_sha256": model.samples_sha256,
-        "training": model.facts.get("provenance", {}),
+        "training": {
+            name: model.facts[name] for name in ("project", "data", "tools") if name in model.facts
+        },
         "wheels": {wheel.name: wheel.version for wheel in site.wheels},
     }
 

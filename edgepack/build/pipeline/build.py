@@ -6,6 +6,7 @@ by `edgepack build`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -52,6 +53,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
     targets = _targets(request)
+    _check_out(request.out)
     specs = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
     benches = {target.name: _benches(request, target, cache, progress) for target in targets}
@@ -78,6 +80,17 @@ def _targets(request: BuildRequest) -> list[Target]:
     if "all" in names:
         names = dict.fromkeys(list_targets(request.search))
     return [load_target(name, request.search) for name in names]
+
+
+def _check_out(out: Path) -> None:
+    """Finds out now, not after minutes of work, that bundles cannot be written."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        what = "is no folder" if not existing.is_dir() else "may not be written"
+        raise ConfigError(
+            f"bundles cannot be written to {out}: {existing} {what}",
+            hint="choose another folder with --out",
+        )
 
 
 def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec]:
@@ -174,7 +187,8 @@ def _pack(
             raise DeviceError(str(problems[0]))
         os.replace(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     return replace(packed, path=path)
 
 

@@ -27,6 +27,7 @@ from edgepack.build.data.sequences import Sequences, batches, make_sequences
 from edgepack.build.data.synthetic import SyntheticShop, generate_interactions
 from edgepack.build.projects.project import Project
 from edgepack.build.training.archive import rewrite_keras_archive, write_arrays
+from edgepack.build.training.quiet import import_tensorflow
 from edgepack.build.training.record import (
     FORMAT,
     data_facts,
@@ -132,6 +133,7 @@ def _make(
     draft: Path,
     progress: Progress,
 ) -> None:
+    import_tensorflow()
     from edgepack.build.training.fit import FitResult, fit
     from edgepack.build.training.scoring import Scorer
 
