@@ -74,6 +74,19 @@ def golden(box: Box) -> GoldenSet:
     return GoldenSet.from_bytes(path.read_bytes())
 
 
+#: The box has no shell. This ends the daemon when told to, so that nothing of ours runs on.
+_SUPERVISOR = """
+import os, subprocess, sys, time
+stop, port = sys.argv[1:]
+command = ["/mnt/box/R/bin/edgepack-runner", "serve", "--host", "127.0.0.1", "--port", port]
+runner = subprocess.Popen(command)
+while not os.path.exists(stop) and runner.poll() is None:
+    time.sleep(0.2)
+runner.terminate()
+sys.exit(runner.wait())
+"""
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,14 +98,10 @@ def address(box: Box) -> Iterator[str]:
     """The base address of `edgepack-runner serve` running on the box."""
     port = _free_port()
     stop = box.folder / "stop"
-    # The box's shell ends the daemon when told to, so that nothing of ours is left running.
-    script = (
-        f"/mnt/box/R/bin/edgepack-runner serve --host 127.0.0.1 --port {port} & runner=$!; "
-        "while [ ! -e /mnt/box/stop ] && kill -0 $runner; do sleep 0.2; done; "
-        "kill -TERM $runner; wait $runner"
-    )
     with ThreadPoolExecutor(1) as pool:
-        ended: Future[ChildResult] = pool.submit(box.run, "sh", "-c", script)
+        ended: Future[ChildResult] = pool.submit(
+            box.run, "python3", "-c", _SUPERVISOR, "/mnt/box/stop", str(port)
+        )
         base = f"http://127.0.0.1:{port}"
         try:
             deadline = time.monotonic() + 120

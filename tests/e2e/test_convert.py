@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -464,3 +466,61 @@ def test_a_worker_that_dies_of_a_signal_is_named(models: Path, tmp_path: Path) -
         model, _specs("tflite-fp32"), Cache(tmp_path / "cache"), runner=crash
     )[0]
     assert variant.failure == "converter crashed with SIGSEGV"
+
+
+_INTERRUPTED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.e2e.test_convert import _recommender
+from edgepack.build.cache import Cache
+from edgepack.build.convert import convert_variants
+from edgepack.formats.variants import ALL_VARIANTS
+model = _recommender(Path(sys.argv[2]), "sasrec")
+print("ready", flush=True)
+convert_variants(model, ALL_VARIANTS, Cache(Path(sys.argv[3])))
+"""
+
+
+def test_an_interrupt_ends_every_process_and_leaves_nothing_half_written(
+    models: Path, tmp_path: Path, repository: Path
+) -> None:
+    import psutil
+
+    root = tmp_path / "cache"
+    _recommender(models, "sasrec")
+    child = subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED, str(repository), str(models), str(root)],
+        env=worker_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        workers = _wait_for_children(child.pid)
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        child.wait(timeout=30)
+        # Starting TensorFlow alone takes longer, so nobody waited for a worker.
+        assert time.monotonic() - started < 5
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()  # type: ignore[union-attr]
+    assert child.returncode != 0
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+    assert not list((root / "tmp").iterdir())
+    assert not list(root.glob("variant/*"))
+
+
+def _wait_for_children(pid: int) -> list[int]:
+    import psutil
+
+    for _ in range(200):
+        found = [each.pid for each in psutil.Process(pid).children()]
+        if found:
+            time.sleep(1)
+            return [each.pid for each in psutil.Process(pid).children()]
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")

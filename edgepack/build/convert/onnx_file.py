@@ -131,13 +131,14 @@ def _number_names(graph: Any) -> None:
     The exporter's names hold counters that differ from run to run. Constants are put in the
     order of their use, which differs for the same reason.
     """
+    # ONNX Runtime's quantiser makes names by adding digits, so a name must not end in one.
     kept = {each.name for each in [*graph.input, *graph.output]}
     names: dict[str, str] = {}
     for i, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{i}"
         for name in _outer_names(node):
             if name and name not in kept:
-                names.setdefault(name, f"t{len(names)}")
+                names.setdefault(name, f"t{len(names)}_")
     used = [each for each in graph.initializer if each.name in names or each.name in kept]
     order = {name: place for place, name in enumerate(names)}
     used.sort(key=lambda each: order.get(each.name, -1))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from edgepack.formats.variants import Format, Precision, VariantSpec
 
 #: Raised when the same inputs give other bytes than before, so that caches forget those.
-RECIPE_VERSION: Final = 4
+RECIPE_VERSION: Final = 5
 
 #: Up to here the unrolled form is tried first where both work: it is about twice as fast as
 #: a loop, and every step adds some 2 kB to the file.
