@@ -226,7 +226,7 @@ def _read_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("one array, not an archive of named arrays")  # noqa: TRY004
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"the samples {path} cannot be read: {error}",
             hint="write them with numpy.savez(FILE, input_name=array)",

@@ -29,6 +29,8 @@ def make_table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    # A title as long as a sentence stays on one line.
+    table.min_width = len(title)
     for column in columns:
         justify = "right" if column in right else "left"
         table.add_column(column, justify=justify, no_wrap=column in right)  # type: ignore[arg-type]

@@ -190,7 +190,7 @@ def test_the_benchmark_report_is_valid_and_says_that_it_is_emulated(box: Box) ->
     assert check_report(report) == []
     assert report["trust"]["grade"] == "X"
     assert "emulated" in report["trust"]["reasons"]
-    assert report["identity"]["target"]["name"] == "arm64"
+    assert report["bundle"]["target"] == "arm64"
     assert '"history"' not in text
 
 

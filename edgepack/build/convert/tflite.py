@@ -6,7 +6,7 @@ It is not aware of ladders or caches. Imports TensorFlow; used by `worker`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,13 @@ def write_tflite(job: Job) -> Outcome:
     calibration = calibration_rows(job.samples, graph.inputs)
     notes = ""
     if job.spec.precision is Precision.STATIC_INT8:
-        made = make_static(
+        data, notes = make_static(
             calibrated=lambda: _calibrate(job.source, calibration),
             original=lambda: _converter(job.source).convert(),
             rows=calibration,
             finish=lambda model: _finish(model, graph.inputs, graph.outputs),
             ranks=job.graph_top_k is not None,
         )
-        data, notes = made
     else:
         raw = _convert(_configured(job.source, job.spec.precision))
         data = _finish(parse_tflite(raw), graph.inputs, graph.outputs)
@@ -133,6 +132,3 @@ def _finish(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpe
     refuse_foreign_operators(model)
     compact(model, inputs, outputs)
     return tflite_bytes(model)
-
-
-Finish = Callable[[Any], bytes]
