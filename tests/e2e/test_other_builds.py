@@ -1,0 +1,90 @@
+"""Builds beside the main job: the thin gpu bundle, and a user's own model file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.builds import ESHOP_COLUMNS, Cli, FullBuild
+
+_CLASSIFIER = """
+import sys
+import keras
+keras.utils.set_random_seed(3)
+model = keras.Sequential([
+    keras.Input((12,), dtype="int32", name="words"),
+    keras.layers.Embedding(50, 16),
+    keras.layers.Bidirectional(keras.layers.LSTM(16)),
+    keras.layers.Dense(6, activation="softmax"),
+])
+model.save(sys.argv[1])
+"""
+
+
+def test_a_gpu_bundle_is_thin_and_its_cpu_fallback_was_run(
+    full_build: FullBuild, run_cli: Cli, test_data: Path, tmp_path: Path
+) -> None:
+    assert full_build.value["bundles"], "the variants come from this build's cache"
+    log = test_data / "eshop_clothing" / "e-shop-clothing-2008.zip"
+    built = run_cli(
+        *("build", "--data", log, *ESHOP_COLUMNS, "--target", "gpu"),
+        *("--out", tmp_path, "--json"),
+    )
+    assert built.status == 0, built.stderr
+    (bundle,) = built.value["bundles"]
+    assert bundle["bytes"] <= 16_000_000
+    manifest = run_cli("inspect", bundle["path"], "--json").value["manifest"]
+    (wheel,) = manifest["runtime"]["external"]
+    assert wheel["name"] == "onnxruntime-gpu"
+    assert len(wheel["sha256"]) == 64
+    assert not [f for f in manifest["files"] if f["path"].startswith("site/onnxruntime/")]
+    assert manifest["candidates"][0]["verification"]["status"] == "runs"
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the textbook classifier, untrained, and sample inputs."""
+    folder = tmp_path_factory.mktemp("classifier")
+    path = folder / "Mood Words.keras"
+    subprocess.run([sys.executable, "-c", _CLASSIFIER, path], check=True, capture_output=True)
+    rng = np.random.default_rng(1)
+    np.savez(folder / "samples.npz", words=rng.integers(0, 50, (200, 12), dtype=np.int32))
+    return path
+
+
+def test_a_users_own_keras_file_becomes_a_bundle_of_kind_tensor(
+    classifier: Path, run_cli: Cli, tmp_path: Path
+) -> None:
+    built = run_cli(
+        *("build", "--model", classifier, "--samples", classifier.parent / "samples.npz"),
+        *("--target", "cpu", "--variant", "tflite-fp32", "--variant", "tflite-dynamic-int8"),
+        *("--variant", "onnx-fp32", "--out", tmp_path, "--json"),
+    )
+    assert built.status == 0, built.stderr
+    verdicts = {row["name"]: row["verdict"] for row in built.value["variants"]}
+    assert verdicts["tflite-fp32"] in ("chosen", "passed")
+    assert verdicts["onnx-fp32"] in ("chosen", "passed")
+    (bundle,) = built.value["bundles"]
+    assert Path(bundle["path"]).name.startswith("mood_words-")
+    model = run_cli("inspect", bundle["path"], "--json").value["manifest"]["model"]
+    assert model["kind"] == "tensor"
+    assert model["vocabulary_sha256"] is None
+
+
+def test_samples_that_do_not_fit_are_named_all_at_once(
+    classifier: Path, run_cli: Cli, tmp_path: Path
+) -> None:
+    samples = tmp_path / "bad.npz"
+    np.savez(samples, words=np.zeros((3, 5), np.float32), colour=np.zeros((2, 1)))
+    done = run_cli(
+        *("build", "--model", classifier, "--samples", samples, "--target", "cpu"),
+        *("--out", tmp_path / "dist"),
+    )
+    assert done.status == 3, done.stderr
+    for words in ("colour", "shape [5]", "float32", "same rows"):
+        assert words in done.stderr
+    assert not (tmp_path / "dist").exists()
