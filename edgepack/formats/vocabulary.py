@@ -6,7 +6,7 @@ aware of files. Anyone may import it; standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.formats.canonical import canonical_json, parse_json, sha256_hex
@@ -39,6 +39,10 @@ class Vocabulary:
     def index_of(self, item: str) -> int | None:
         """Returns an item's index (1 … len), or None for an unknown item."""
         return self._index.get(item)
+
+    def knows_any(self, items: Iterable[str]) -> bool:
+        """Whether at least one of some item ids is in the vocabulary."""
+        return not self._index.keys().isdisjoint(items)
 
     def item_at(self, index: int) -> str:
         """Returns the item id at an index.

@@ -7,7 +7,7 @@ the replay of golden answers. Not safe to be called by two threads at once, as e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,6 +32,7 @@ class Fallback(StrEnum):
     NO_KNOWN_ITEMS = "no known items in the history"
     NO_MODEL = "no model"
     ENGINE_FAILURE = "engine failure"
+    DEADLINE = "deadline passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,47 +127,67 @@ class Recommender:
             raise DeviceError("the model ranked an item that is not in the vocabulary")
         return Ranking([ids[index - 1] for index in found], scores, unknown, compute_ns)
 
-    def recommend(self, history: Sequence[str], k: int, *, exclude_seen: bool = False) -> Answer:
+    def detach(self) -> None:
+        """Forgets the engine; every answer is popular items from then on."""
+        self._engine = None
+
+    def recommend(self, history: Sequence[str], k: int, leave_out: Collection[str] = ()) -> Answer:
         """Answers a history; it never raises for what a shop or a model may do.
 
         Args:
             history: Item ids, most recent last; unknown ones are skipped and counted.
             k: How many items to return, 1 to `top_k`.
-            exclude_seen: Leave out every item of the history. The graph ranks
+            leave_out: Item ids that are not to be in the answer. The graph ranks
                 `sequence_length` items more than `top_k`, so fewer than k are left only when
-                a longer history names more distinct items than that, or the catalogue is small.
+                more of those are named here, or the catalogue is small.
 
         Returns:
             The model's ranking, or the popular items and why.
         """
-        seen = frozenset(history) if exclude_seen else frozenset()
-        unknown = sum(self._vocabulary.index_of(item) is None for item in history)
-        if not history:
-            return self._popular_answer(Fallback.EMPTY_HISTORY, k, seen, unknown)
-        if unknown == len(history):
-            return self._popular_answer(Fallback.NO_KNOWN_ITEMS, k, seen, unknown)
-        if self._engine is None:
-            return self._popular_answer(Fallback.NO_MODEL, k, seen, unknown)
+        why = self.without_model(history)
+        if why is not None:
+            return self.popular(history, k, leave_out, why)
         try:
             ranking = self.rank(history)
         except DeviceError as error:
-            return self._popular_answer(Fallback.ENGINE_FAILURE, k, seen, unknown, error.message)
+            why = Fallback.ENGINE_FAILURE
+            return self.popular(history, k, leave_out, why, error.message)
         items, scores = ranking.items, ranking.scores
-        if seen:
-            kept = [i for i, item in enumerate(items) if item not in seen][:k]
+        if leave_out:
+            kept = [i for i, item in enumerate(items) if item not in leave_out][:k]
             items = [items[i] for i in kept]
             scores = [scores[i] for i in kept]
-        return Answer(items[:k], scores[:k], unknown, None, ranking.compute_ns)
+        return Answer(items[:k], scores[:k], ranking.unknown, None, ranking.compute_ns)
 
-    def _popular_answer(
+    def without_model(self, history: Sequence[str]) -> Fallback | None:
+        """Tells why a history's answer does not need the model; None when it does."""
+        if not history:
+            return Fallback.EMPTY_HISTORY
+        if self._engine is None:
+            return Fallback.NO_MODEL
+        if not self._vocabulary.knows_any(history):
+            return Fallback.NO_KNOWN_ITEMS
+        return None
+
+    def popular(
         self,
-        why: Fallback,
+        history: Sequence[str],
         k: int,
-        seen: frozenset[str],
-        unknown: int,
+        leave_out: Collection[str],
+        why: Fallback,
         failure: str | None = None,
     ) -> Answer:
-        items = [item for item in self._popular if item not in seen][:k]
+        """Returns the popular items as the answer to a history.
+
+        Args:
+            history: As in `recommend`.
+            k: As in `recommend`.
+            leave_out: As in `recommend`.
+            why: Why it is not the model's answer.
+            failure: What the engine said when it failed.
+        """
+        unknown = sum(self._vocabulary.index_of(item) is None for item in history)
+        items = [item for item in self._popular if item not in leave_out][:k]
         return Answer(items, [POPULAR_SCORE] * len(items), unknown, why, None, failure)
 
 

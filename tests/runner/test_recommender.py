@@ -70,7 +70,8 @@ def test_ranking_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_popular_items_leave_out_seen_ones_too(tmp_path: Path) -> None:
     recommender = simulated_recommender(tmp_path, None)
-    answer = recommender.recommend([POPULAR[0], POPULAR[2]], 2, exclude_seen=True)
+    seen = [POPULAR[0], POPULAR[2]]
+    answer = recommender.recommend(seen, 2, seen)
     assert answer.items == [POPULAR[1], POPULAR[3]]
 
 
@@ -91,7 +92,7 @@ def test_unknown_items_are_skipped_and_counted(tmp_path: Path) -> None:
 def test_k_items_are_left_when_every_seen_one_is_excluded(tmp_path: Path) -> None:
     history = [f"sku-{i}" for i in (18, 19, 20, 21, 22)]
     recommender = simulated_recommender(tmp_path, SimulatedEngine())
-    answer = recommender.recommend(history, TOP_K, exclude_seen=True)
+    answer = recommender.recommend(history, TOP_K, history)
     assert len(answer.items) == TOP_K
     assert not set(answer.items) & set(history)
 
@@ -99,7 +100,7 @@ def test_k_items_are_left_when_every_seen_one_is_excluded(tmp_path: Path) -> Non
 def test_items_older_than_the_models_view_are_excluded_as_well(tmp_path: Path) -> None:
     history = ["sku-19", *["sku-1"] * 10, "sku-20"]
     recommender = simulated_recommender(tmp_path, SimulatedEngine())
-    assert "sku-19" not in recommender.recommend(history, 5, exclude_seen=True).items
+    assert "sku-19" not in recommender.recommend(history, 5, history).items
 
 
 def test_the_engines_time_is_told(tmp_path: Path) -> None:

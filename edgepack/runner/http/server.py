@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import functools
-from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
+import ssl
 
 from edgepack.runner.http.app import App
 from edgepack.runner.http.limits import Limits
-from edgepack.runner.http.messages import Response, error_response
+from edgepack.runner.http.messages import Response
+from edgepack.runner.http.model_thread import ModelThread
 from edgepack.runner.http.protocol import Connection
 from edgepack.runner.http.wire import Request
 
 #: How often time-outs are looked at; they are in seconds, so this is fine enough.
 _TICK_S = 0.5
 _BACKLOG = 128
+#: Up to this a job in the event loop delays others less than handing it to a thread, which
+#: costs about 100 us there and back.
+INLINE_LIMIT_NS = 300_000
 
 
 class Server:
@@ -29,6 +31,7 @@ class Server:
     Attributes:
         limits: The limits that hold for every connection.
         date: The present `Date` header line.
+        model_thread: Runs the jobs that are too long for the event loop.
         stopping: Whether connections close after the answer they are at.
     """
 
@@ -39,20 +42,18 @@ class Server:
         self._app = app
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
-        self._pending = 0
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._thread: ThreadPoolExecutor | None = None
-        if app.offload:
-            # One thread: an engine is not made for two, and a box has few cores.
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        #: Its executor starts a thread only when there is a job for it.
+        self.model_thread = ModelThread(app, limits.pending)
 
-    async def listen(self, host: str, port: int) -> int:
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Binds and starts to answer.
 
         Args:
             host: Address or name to bind.
             port: Port; 0 takes a free one.
+            tls: Speaks TLS with this; plain by default.
 
         Returns:
             The port that was bound.
@@ -61,7 +62,7 @@ class Server:
             OSError: The address is not this box's, is taken, or is not allowed.
         """
         self._listener = await self._loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG
+            lambda: Connection(self), host, port, backlog=_BACKLOG, ssl=tls
         )
         self._tick()
         bound: int = self._listener.sockets[0].getsockname()[1]
@@ -82,8 +83,7 @@ class Server:
             connection.abort()
         if self._ticker is not None:
             self._ticker.cancel()
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        self.model_thread.close()
 
     def now(self) -> float:
         """The event loop's time in seconds."""
@@ -107,28 +107,22 @@ class Server:
     def answer(self, connection: Connection, request: Request) -> Response | None:
         """Answers now, or hands the request to the model's thread.
 
-        A measured small model runs here: handing a request over costs more than its inference.
+        A job that is measured to be short runs here: handing it over costs more than it. While
+        the model's thread is at that engine, every job for it goes there.
         """
         app = self._app
-        if self._thread is None or not app.runs_model(request.method, request.path):
-            return app.handle(request.method, request.path, request.headers, request.body)
-        if self._pending >= self.limits.pending:
-            return error_response(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._pending} requests already wait for the model",
-                (("Retry-After", "1"),),
-            )
-        self._pending += 1
-        future = self._loop.run_in_executor(
-            self._thread, app.handle, request.method, request.path, request.headers, request.body
-        )
-        future.add_done_callback(functools.partial(self._answered, connection))
-        return None
-
-    def _answered(self, connection: Connection, future: asyncio.Future[Response]) -> None:
-        self._pending -= 1
-        if not future.cancelled():
-            connection.respond(future.result())
+        answer = app.answer(request)
+        if isinstance(answer, Response):
+            return answer
+        if answer.expected_ns <= INLINE_LIMIT_NS and not answer.live.pending:
+            response = app.run(answer)
+        else:
+            refusal = self.model_thread.submit(answer, connection.respond)
+            if refusal is None:
+                return None
+            response = refusal
+        app.count(answer, response)
+        return response
 
     def _tick(self) -> None:
         now = self.now()

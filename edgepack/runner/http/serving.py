@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgepack.formats.errors import ConfigError, QualityError
+from edgepack.formats.errors import ConfigError
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines import Engine, open_engine
-from edgepack.runner.http.app import App, ServedModel
+from edgepack.runner.http.app import App
 from edgepack.runner.http.limits import Limits
-from edgepack.runner.http.metrics import Metrics, ModelLabels
+from edgepack.runner.http.metrics import Metrics
+from edgepack.runner.http.operations import add_operation_routes
+from edgepack.runner.http.recommend.routes import add_recommend_routes
 from edgepack.runner.http.server import Server
+from edgepack.runner.live.models import LiveModels
+from edgepack.runner.live.opening import open_live_model
 from edgepack.runner.log import Log
-from edgepack.runner.recommender import Recommender, open_recommender
 from edgepack.runner.release import Release, load_release
-from edgepack.runner.replay import golden_arrays, replay_golden
 from edgepack.runner.state import BoxPaths
-
-#: Up to this median a call in the event loop delays others less than handing it to a thread,
-#: which costs about 100 us there and back.
-_INLINE_LIMIT_NS = 300_000
-_WARMUP_RUNS = 30
-_WARMUP_LIMIT_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,94 +68,39 @@ def serve(
         ConfigError: The port cannot be opened.
     """
     log = Log(sys.stderr, clock)
+
+    def open_candidate(release: Release) -> Engine:
+        name = release.manifest.runtime.name
+        return open_engine(name, release.model_path, settings.threads)
+
     release = load_release(paths.release, settings.variant)
-    engine = open_engine(release.manifest.runtime.name, release.model_path, settings.threads)
+    models = LiveModels(open_live_model(release, open_candidate, clock, log))
     try:
-        app = prepare_app(release, engine, clock, log)
-        return asyncio.run(_run(app, settings, log, announce))
+        return asyncio.run(_run(make_app(models, clock, log), settings, log, announce))
     finally:
-        engine.close()
+        for _, live in models.all():
+            live.unload()
 
 
-def prepare_app(release: Release, engine: Engine, clock: Clock, log: Log) -> App:
-    """Verifies a loaded release and measures how fast it is.
+def make_app(models: LiveModels, clock: Clock, log: Log) -> App:
+    """Puts the routes over the models in service.
 
     Args:
-        release: The release.
-        engine: Its candidate, loaded.
-        clock: Times the warm-up and, later, the answers.
+        models: What is served.
+        clock: Times answers.
         log: Where the app writes.
 
     Returns:
         The app, ready to answer.
-
-    Raises:
-        BundleError: The graph is not what the manifest says.
-        DeviceError: The runtime failed.
-        QualityError: A golden answer differs.
     """
-    outcome = replay_golden(release, engine, clock)
-    if not outcome.ok:
-        raise QualityError(
-            f"{release.candidate.variant} answers wrongly on this box: {outcome.problems[0]}",
-            hint="edgepack-runner check lists every difference",
-        )
-    recommender = None
-    if release.vocabulary is not None:
-        recommender = open_recommender(release, engine, clock)
-    median_ns = warm_up(release, engine, recommender, clock)
-    model = release.manifest.model
-    log.write(
-        "info",
-        "release verified",
-        model=model.name,
-        version=model.version,
-        variant=release.candidate.variant,
-        runtime=f"{engine.name} {engine.version}",
-        provider=engine.provider,
-        golden_cases=outcome.cases,
-        median_us=round(median_ns / 1000, 1),
-    )
-    labels = ModelLabels(model.name, model.version, engine.name, str(release.candidate.precision))
-    served = ServedModel(model.name, model.version, release.candidate.variant, model.kind)
-    metrics = Metrics(labels)
+    metrics = Metrics()
+    for _, live in models.all():
+        metrics.enter(live)
+    app = App(models, metrics, clock, log)
+    add_recommend_routes(app)
+    add_operation_routes(app)
     metrics.set_ready(ready=True)
-    offload = median_ns > _INLINE_LIMIT_NS
-    return App(served, recommender, metrics, clock, log, offload=offload)
-
-
-def warm_up(
-    release: Release, engine: Engine, recommender: Recommender | None, clock: Clock
-) -> float:
-    """Runs golden inputs until the caches are warm.
-
-    Args:
-        release: Whose golden inputs are run.
-        engine: The loaded model.
-        recommender: The same model behind its vocabulary; None for a tensor model.
-        clock: Times the runs.
-
-    Returns:
-        Median nanoseconds inside the engine, of at most 30 runs or two seconds.
-
-    Raises:
-        DeviceError: The runtime failed.
-    """
-    durations = []
-    begin_ns = clock.monotonic_ns()
-    for i in range(_WARMUP_RUNS):
-        if recommender is not None:
-            histories = release.golden.sequences
-            durations.append(recommender.rank(histories[i % len(histories)].history).compute_ns)
-        else:
-            cases = release.golden.tensors
-            arrays = golden_arrays(cases[i % len(cases)])
-            start_ns = clock.monotonic_ns()
-            engine.run(arrays)
-            durations.append(clock.monotonic_ns() - start_ns)
-        if clock.monotonic_ns() - begin_ns > _WARMUP_LIMIT_NS:
-            break
-    return statistics.median(durations)
+    return app
 
 
 async def _run(app: App, settings: ServeSettings, log: Log, announce: Callable[[str], None]) -> int:

@@ -10,9 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgepack.formats.errors import QualityError
+from edgepack.runner.http.app import App
+from edgepack.runner.http.jobs import Job
 from edgepack.runner.http.messages import Response
-from edgepack.runner.http.serving import prepare_app
+from edgepack.runner.http.serving import make_app
+from edgepack.runner.http.wire import Request
+from edgepack.runner.live.models import LiveModels
+from edgepack.runner.live.opening import open_live_model
 from edgepack.runner.log import Log
+from edgepack.runner.release import Release
 from tests.runner.simulators import (
     POPULAR,
     TOP_K,
@@ -25,6 +31,19 @@ from tests.runner.simulators import (
 _JSON = {"content-type": "application/json"}
 
 
+def request_of(method: str, path: str, headers: dict[str, str], body: bytes) -> Request:
+    return Request(method, path, headers, body, keep_alive=True, http_1_0=False)
+
+
+def ask(app: App, request: Request) -> Response:
+    """Answers a request as the server does with a job that is short."""
+    answer = app.answer(request)
+    if isinstance(answer, Job):
+        job, answer = answer, app.run(answer)
+        app.count(job, answer)
+    return answer
+
+
 class Shop:
     """An app over the simulated engine, and what it logged."""
 
@@ -32,16 +51,25 @@ class Shop:
         self.clock = HandClock()
         self.engine = SimulatedEngine(clock=self.clock, call_ns=call_ns)
         self.log = io.StringIO()
+        log = Log(self.log, self.clock)
         release = simulated_release(directory)
-        self.app = prepare_app(release, self.engine, self.clock, Log(self.log, self.clock))
+        self.live = open_live_model(release, lambda _: self.engine, self.clock, log)
+        self.app = make_app(LiveModels(self.live), self.clock, log)
 
     def post(self, body: object, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        response = self.app.handle("POST", "/recommend", headers or _JSON, data)
+        response = ask(self.app, request_of("POST", "/recommend", headers or _JSON, data))
         return response.status, json.loads(response.body)
 
     def get(self, path: str) -> Response:
-        return self.app.handle("GET", path, {}, b"")
+        return ask(self.app, request_of("GET", path, {}, b""))
+
+    def job(self, body: object) -> Job:
+        """The work a recommendation leaves for the model."""
+        data = json.dumps(body).encode()
+        answer = self.app.answer(request_of("POST", "/recommend", _JSON, data))
+        assert isinstance(answer, Job)
+        return answer
 
 
 @pytest.fixture
@@ -62,7 +90,14 @@ def shop(tmp_path: Path) -> Shop:
         (b"{}", "history is missing"),
         (b'{"history": "sku-1"}', "history is a string"),
         (b'{"history": ["sku-1", 7]}', "history[1] is a number"),
-        (b'{"histories": []}', "did you mean 'history'"),
+        (b'{"historys": []}', "did you mean 'history'"),
+        (b'{"histories": []}', "histories has 0 entries, expected 1 to 256"),
+        (b'{"histories": {}}', "histories is an object"),
+        (b'{"histories": [["sku-1"], "sku-2"]}', "histories[1] is a string"),
+        (b'{"history": [], "histories": []}', "both history and histories"),
+        (b'{"history": [], "exclude": [1]}', "exclude[0] is a number"),
+        (b'{"history": [], "deadline_ms": 0}', "expected more than 0"),
+        (b'{"history": [], "deadline_ms": "5"}', "deadline_ms is a string"),
         (b'{"history": [], "k": 0}', "expected 1 to 10"),
         (b'{"history": [], "k": 11}', "expected 1 to 10"),
         (b'{"history": [], "k": 1e9}', "k is a number, expected a whole number"),
@@ -101,7 +136,7 @@ def test_an_unknown_path_names_the_known_ones(shop: Shop) -> None:
 
 
 def test_another_method_names_the_allowed_ones(shop: Shop) -> None:
-    response = shop.app.handle("DELETE", "/healthz", {}, b"")
+    response = ask(shop.app, request_of("DELETE", "/healthz", {}, b""))
     assert response.status == 405
     assert ("Allow", "GET, HEAD") in response.headers
 
@@ -157,9 +192,11 @@ def test_health_says_when_the_server_is_on_its_way_out(shop: Shop) -> None:
 
 def test_a_tensor_model_says_why_it_recommends_nothing(tmp_path: Path) -> None:
     clock = HandClock()
+    log = Log(io.StringIO(), clock)
     release = simulated_release(tmp_path, kind_tensor=True)
-    app = prepare_app(release, SimulatedTensorEngine(), clock, Log(io.StringIO(), clock))
-    response = app.handle("POST", "/recommend", _JSON, b'{"history": []}')
+    live = open_live_model(release, lambda _: SimulatedTensorEngine(), clock, log)
+    app = make_app(LiveModels(live), clock, log)
+    response = ask(app, request_of("POST", "/recommend", _JSON, b'{"history": []}'))
     assert response.status == 404
     assert b"doubler 1.2.0 is a tensor model" in response.body
 
@@ -168,18 +205,66 @@ def test_a_release_that_answers_wrongly_is_not_served(tmp_path: Path) -> None:
     release = simulated_release(tmp_path)
     engine = SimulatedEngine()
     engine.poison = 5.0
+
+    def open_poisoned(_: Release) -> SimulatedEngine:
+        return engine
+
     with pytest.raises(QualityError, match="answers wrongly on this box"):
-        prepare_app(release, engine, HandClock(), Log(io.StringIO(), HandClock()))
+        open_live_model(release, open_poisoned, HandClock(), Log(io.StringIO(), HandClock()))
+    assert engine.closed
 
 
-@pytest.mark.parametrize(("call_ns", "offload"), [(50_000, False), (2_000_000, True)])
-def test_only_a_slow_model_gets_a_thread_of_its_own(
-    tmp_path: Path, call_ns: int, offload: bool
-) -> None:
-    app = Shop(tmp_path, call_ns).app
-    assert app.offload is offload
-    assert app.runs_model("POST", "/recommend")
-    assert not app.runs_model("GET", "/healthz")
+def test_a_job_knows_how_long_it_will_take(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, call_ns=2_000_000)
+    assert shop.job({"history": ["sku-3"]}).expected_ns == 2_000_000
+    batch = shop.job({"histories": [["sku-3"], [], ["sku-4"], ["gone"]]})
+    assert batch.expected_ns == 4_000_000
+
+
+def test_what_needs_no_model_leaves_no_job(shop: Shop) -> None:
+    calls = shop.engine.calls
+    body = json.dumps({"histories": [[], ["gone"]]}).encode()
+    answer = shop.app.answer(request_of("POST", "/recommend", _JSON, body))
+    assert isinstance(answer, Response)
+    assert shop.engine.calls == calls
+
+
+def test_a_batch_is_answered_in_its_order(shop: Shop) -> None:
+    single = shop.post({"history": ["sku-20"], "k": 2})[1]
+    status, answer = shop.post({"histories": [["sku-20"], [], ["gone", "sku-3"]], "k": 2})
+    assert (status, set(answer)) == (200, {"answers", "model"})
+    first, second, third = answer["answers"]
+    assert first["items"] == single["items"]
+    assert second["fallback"] == "empty history"
+    assert (third["unknown"], third["fallback"]) == (1, None)
+
+
+def test_excluded_items_are_left_out_also_of_the_popular_ones(shop: Shop) -> None:
+    for history in (["sku-20"], []):
+        best = [each["id"] for each in shop.post({"history": history, "k": 3})[1]["items"]]
+        asked = {"history": history, "k": 3, "exclude": best[:2]}
+        left = [each["id"] for each in shop.post(asked)[1]["items"]]
+        assert left[0] == best[2]
+        assert len(left) == 3
+        assert not set(left) & set(best[:2])
+
+
+def test_a_passed_deadline_is_answered_with_popular_items_and_says_so(shop: Shop) -> None:
+    job = shop.job({"history": ["sku-3", "gone"], "k": 2, "deadline_ms": 5})
+    calls = shop.engine.calls
+    shop.clock.now_ns += 5_000_000
+    answer = json.loads(shop.app.run(job).body)
+    assert (answer["fallback"], answer["unknown"]) == ("deadline passed", 1)
+    assert [each["id"] for each in answer["items"]] == list(POPULAR[:2])
+    assert shop.engine.calls == calls
+
+
+def test_an_unloaded_model_is_answered_with_popular_items(shop: Shop) -> None:
+    shop.live.unload()
+    status, answer = shop.post({"history": ["sku-3"], "k": 1})
+    assert (status, answer["fallback"]) == (200, "no model")
+    assert shop.engine.closed
+    assert json.loads(shop.get("/healthz").body)["loaded"] is False
 
 
 def test_metrics_count_what_happened_without_any_item_id(shop: Shop) -> None:
@@ -211,7 +296,8 @@ def test_the_histogram_resolves_what_the_engine_took(shop: Shop) -> None:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 def test_no_bytes_are_answered_with_a_server_error(shop: Shop, body: bytes) -> None:
-    assert shop.app.handle("POST", "/recommend", _JSON, body).status in (200, 400)
+    request = request_of("POST", "/recommend", _JSON, body)
+    assert ask(shop.app, request).status in (200, 400)
 
 
 _JSON_VALUES = st.recursive(

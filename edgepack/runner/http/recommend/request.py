@@ -1,6 +1,6 @@
 """The request of `POST /recommend`: bytes to value, or a refusal that says what is wrong.
 
-It is not aware of models beyond their largest k. Used by `app`.
+It is not aware of models beyond their largest k. Used by `routes` beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from edgepack.runner.http.messages import JSON_TYPE, RefusalError
 
 #: How many items an answer has when the request does not say.
 DEFAULT_K = 10
-_FIELDS = ("history", "k", "exclude_seen")
+#: Histories of one batch; a night's mailing is sent in several.
+MAX_BATCH = 256
+#: A minute: whoever can wait longer can ask again.
+MAX_DEADLINE_MS = 60_000
+_FIELDS = ("history", "histories", "k", "exclude_seen", "exclude", "deadline_ms")
 #: What is shown of a value that came from outside.
 _SHOWN_CHARACTERS = 80
 _JSON_NAMES = {
@@ -35,14 +39,24 @@ class RecommendRequest:
     """What a shop asks for.
 
     Attributes:
-        history: External item ids, most recent last.
+        histories: External item ids, most recent last; one history unless it is a batch.
+        batch: Whether the request had the batch form, and so has the answer.
         k: How many items it wants.
         exclude_seen: Whether items of the history are left out.
+        exclude: More item ids to leave out.
+        deadline_ms: How long it wants to wait for the model, or None.
     """
 
-    history: list[str]
+    histories: list[list[str]]
+    batch: bool
     k: int
     exclude_seen: bool
+    exclude: frozenset[str]
+    deadline_ms: float | None
+
+    def leave_out(self, history: list[str]) -> frozenset[str]:
+        """Returns the item ids that the answer to a history must not have."""
+        return self.exclude.union(history) if self.exclude_seen else self.exclude
 
 
 def check_json_headers(headers: Mapping[str, str]) -> None:
@@ -88,12 +102,13 @@ def parse_recommend_request(body: bytes, top_k: int) -> RecommendRequest:
             known = ", ".join(_FIELDS)
             closest = did_you_mean(name, _FIELDS)
             _refuse(f"unknown field '{name[:_SHOWN_CHARACTERS]}'{closest}; the fields are {known}")
-    if "history" not in document:
-        _refuse("the field history is missing; it is a list of item ids, most recent last")
     return RecommendRequest(
-        history=_history(document["history"]),
+        histories=_histories(document),
+        batch="histories" in document,
         k=_k(document.get("k"), top_k),
         exclude_seen=_flag(document.get("exclude_seen", False)),
+        exclude=_exclude(document.get("exclude")),
+        deadline_ms=_deadline_ms(document.get("deadline_ms")),
     )
 
 
@@ -111,13 +126,44 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def _history(value: object) -> list[str]:
+def _histories(document: dict[str, Any]) -> list[list[str]]:
+    if "histories" not in document:
+        if "history" not in document:
+            _refuse("the field history is missing; it is a list of item ids, most recent last")
+        return [_items("history", document["history"])]
+    if "history" in document:
+        _refuse("got both history and histories; send history, or histories for a batch")
+    batch = document["histories"]
+    if not isinstance(batch, list):
+        _refuse(f"histories is {_JSON_NAMES[type(batch)]}, expected a list of histories")
+    if not 1 <= len(batch) <= MAX_BATCH:
+        _refuse(f"histories has {len(batch)} entries, expected 1 to {MAX_BATCH}")
+    return [_items(f"histories[{i}]", each) for i, each in enumerate(batch)]
+
+
+def _items(name: str, value: object) -> list[str]:
     if not isinstance(value, list):
-        _refuse(f"history is {_JSON_NAMES[type(value)]}, expected a list of item ids")
+        _refuse(f"{name} is {_JSON_NAMES[type(value)]}, expected a list of item ids")
     for i, item in enumerate(value):
         if not isinstance(item, str):
-            _refuse(f"history[{i}] is {_JSON_NAMES[type(item)]}, expected an item id as a string")
+            _refuse(f"{name}[{i}] is {_JSON_NAMES[type(item)]}, expected an item id as a string")
     return cast("list[str]", value)
+
+
+def _exclude(value: object) -> frozenset[str]:
+    return frozenset() if value is None else frozenset(_items("exclude", value))
+
+
+def _deadline_ms(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        _refuse(f"deadline_ms is {_JSON_NAMES[type(value)]}, expected a number of milliseconds")
+    if not 0 < value <= MAX_DEADLINE_MS:
+        _refuse(
+            f"deadline_ms is {str(value)[:20]}, expected more than 0, at most {MAX_DEADLINE_MS}"
+        )
+    return value
 
 
 def _k(value: object, top_k: int) -> int:

@@ -1,0 +1,118 @@
+"""Answers `POST /recommend`, for one history or a batch of them.
+
+It is not aware of connections or threads. Used by `serving`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from edgepack.runner.http.app import App
+from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.messages import RefusalError, Response, json_response
+from edgepack.runner.http.recommend.request import (
+    RecommendRequest,
+    check_json_headers,
+    parse_recommend_request,
+)
+from edgepack.runner.http.wire import Request
+from edgepack.runner.live.model import LiveModel
+from edgepack.runner.recommender import Answer, Fallback, Recommender
+
+_NS_PER_MS = 1_000_000
+
+
+def add_recommend_routes(app: App) -> None:
+    """Adds `POST /recommend` to an app's routes."""
+    app.routes.add("POST", "/recommend", functools.partial(_recommend, app))
+
+
+def _recommend(app: App, request: Request, _parameters: Sequence[str]) -> Response | Job:
+    live = app.models.stable
+    recommender = live.recommender
+    if recommender is None:
+        raise RefusalError(
+            HTTPStatus.NOT_FOUND,
+            f"the model {live.name} {live.version} is a tensor model: it has no vocabulary and "
+            "ranks no items, so there is no /recommend",
+        )
+    start_ns = app.clock.monotonic_ns()
+    check_json_headers(request.headers)
+    asked = parse_recommend_request(request.body, recommender.top_k)
+    turn = _Turn(app, live, recommender, asked, start_ns)
+    calls = sum(recommender.without_model(each) is None for each in asked.histories)
+    if not calls:
+        return turn.run(0)
+    deadline_ns = app.default_deadline_ns
+    if asked.deadline_ms is not None:
+        deadline_ns = int(asked.deadline_ms * _NS_PER_MS)
+    due_ns = None if deadline_ns is None else start_ns + deadline_ns
+    return Job(live, calls, turn.run, turn.late, due_ns, request)
+
+
+class _Turn:
+    """One request on its way to its answer."""
+
+    __slots__ = ("_app", "_asked", "_live", "_recommender", "_start_ns")
+
+    def __init__(
+        self,
+        app: App,
+        live: LiveModel,
+        recommender: Recommender,
+        asked: RecommendRequest,
+        start_ns: int,
+    ) -> None:
+        self._app = app
+        self._live = live
+        self._recommender = recommender
+        self._asked = asked
+        self._start_ns = start_ns
+
+    def run(self, waited_ns: int) -> Response:
+        asked = self._asked
+        recommend = self._recommender.recommend
+        answers = [recommend(each, asked.k, asked.leave_out(each)) for each in asked.histories]
+        return self._respond(answers, waited_ns)
+
+    def late(self) -> Response:
+        asked, popular = self._asked, self._recommender.popular
+        return self._respond(
+            [
+                popular(each, asked.k, asked.leave_out(each), Fallback.DEADLINE)
+                for each in asked.histories
+            ],
+            None,
+        )
+
+    def _respond(self, answers: Sequence[Answer], waited_ns: int | None) -> Response:
+        app, live = self._app, self._live
+        said = {"name": live.name, "version": live.version, "variant": live.variant}
+        body: dict[str, Any]
+        if self._asked.batch:
+            body = {"answers": [_answer_json(each) for each in answers], "model": said}
+        else:
+            body = {**_answer_json(answers[0]), "model": said}
+        response = json_response(body)
+        duration_ns = app.clock.monotonic_ns() - self._start_ns
+        metrics = app.metrics.of(live)
+        metrics.observe_request(duration_ns, waited_ns)
+        for history, answer in zip(self._asked.histories, answers, strict=True):
+            metrics.observe_answer(answer, len(history))
+            if answer.failure is not None:
+                app.log.write_rarely("error", "inference failed", error=answer.failure)
+        return response
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "items": [
+            {"id": item, "score": score}
+            for item, score in zip(answer.items, answer.scores, strict=True)
+        ],
+        "unknown": answer.unknown,
+        "fallback": answer.fallback,
+    }

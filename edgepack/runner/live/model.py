@@ -1,0 +1,83 @@
+"""One loaded release behind which requests are answered.
+
+It is not aware of HTTP or of other releases. Used by `models`, `opening` and the server.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from edgepack.runner.engines.contract import Engine
+from edgepack.runner.recommender import Recommender
+from edgepack.runner.release import Release
+
+_SEMANTIC = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
+_STEP = 1000
+
+
+@dataclass(slots=True)
+class LiveModel:
+    """A release whose golden answers came out right on this box.
+
+    Attributes:
+        release: The release.
+        engine: Its candidate, loaded; None once it was unloaded.
+        recommender: The same model behind its vocabulary; None for a tensor model.
+        median_ns: Median of one call of the engine, as measured while it warmed up.
+        pending: Jobs of the model's thread that use this engine now or wait to.
+    """
+
+    release: Release
+    engine: Engine | None
+    recommender: Recommender | None
+    median_ns: float
+    pending: int = 0
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.release.manifest.model.name
+
+    @property
+    def version(self) -> str:
+        """The model's version, such as `1.2.0`."""
+        return self.release.manifest.model.version
+
+    @property
+    def variant(self) -> str:
+        """The variant that runs, such as `tflite-dynamic-int8`."""
+        return self.release.candidate.variant
+
+    @property
+    def number(self) -> int:
+        """The version as the whole number that TensorFlow Serving's clients expect."""
+        return version_number(self.version)
+
+    def unload(self) -> None:
+        """Gives the engine's memory back; recommendations are the popular items from then on.
+
+        The caller sees to it that no job is using the engine.
+        """
+        engine, self.engine = self.engine, None
+        if self.recommender is not None:
+            self.recommender.detach()
+        if engine is not None:
+            engine.close()
+
+
+def version_number(version: str) -> int:
+    """Turns a version into a whole number that keeps the order of versions.
+
+    Args:
+        version: Such as `1.2.0`; what follows the third number is not looked at.
+
+    Returns:
+        Three decimal digits for each part below the first: `1.2.0` is 1002000. A version that
+        does not begin with a number is 0.
+    """
+    match = _SEMANTIC.match(version)
+    if match is None:
+        return 0
+    major, minor, patch = (int(part) for part in match.groups(default="0"))
+    return (major * _STEP + min(minor, _STEP - 1)) * _STEP + min(patch, _STEP - 1)

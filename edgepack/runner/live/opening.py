@@ -1,0 +1,107 @@
+"""Loads a release, replays its golden answers and warms it up; what fails is refused.
+
+It is not aware of HTTP. Used by the server when it starts and when it reloads.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from edgepack.formats.errors import QualityError
+from edgepack.runner.clock import Clock
+from edgepack.runner.engines.contract import Engine
+from edgepack.runner.live.model import LiveModel
+from edgepack.runner.log import Log
+from edgepack.runner.recommender import Recommender, open_recommender
+from edgepack.runner.release import Release
+from edgepack.runner.replay import golden_arrays, replay_golden
+
+EngineOpener = Callable[[Release], Engine]
+
+_WARMUP_RUNS = 30
+_WARMUP_LIMIT_NS = 2_000_000_000
+
+
+def open_live_model(
+    release: Release, open_engine: EngineOpener, clock: Clock, log: Log
+) -> LiveModel:
+    """Makes a loaded release ready to answer.
+
+    Args:
+        release: The release, its files checked.
+        open_engine: Loads its candidate.
+        clock: Times the warm-up and, later, the engine's calls.
+        log: Gets one line when it is ready.
+
+    Returns:
+        The live model; its engine is closed again when something is wrong with it.
+
+    Raises:
+        BundleError: The graph is not what the manifest says.
+        DeviceError: The runtime cannot load or run it.
+        QualityError: A golden answer differs.
+    """
+    engine = open_engine(release)
+    try:
+        outcome = replay_golden(release, engine, clock)
+        if not outcome.ok:
+            raise QualityError(
+                f"{release.candidate.variant} answers wrongly on this box: {outcome.problems[0]}",
+                hint="edgepack-runner check lists every difference",
+            )
+        recommender = None
+        if release.vocabulary is not None:
+            recommender = open_recommender(release, engine, clock)
+        median_ns = warm_up(release, engine, recommender, clock)
+    except BaseException:
+        engine.close()
+        raise
+    model = release.manifest.model
+    log.write(
+        "info",
+        "release verified",
+        model=model.name,
+        version=model.version,
+        variant=release.candidate.variant,
+        runtime=f"{engine.name} {engine.version}",
+        provider=engine.provider,
+        threads=engine.threads,
+        golden_cases=outcome.cases,
+        median_us=round(median_ns / 1000, 1),
+    )
+    return LiveModel(release, engine, recommender, median_ns)
+
+
+def warm_up(
+    release: Release, engine: Engine, recommender: Recommender | None, clock: Clock
+) -> float:
+    """Runs golden inputs until the caches are warm.
+
+    Args:
+        release: Whose golden inputs are run.
+        engine: The loaded model.
+        recommender: The same model behind its vocabulary; None for a tensor model.
+        clock: Times the runs.
+
+    Returns:
+        Median nanoseconds inside the engine, of at most 30 runs or two seconds.
+
+    Raises:
+        DeviceError: The runtime failed.
+    """
+    durations = []
+    begin_ns = clock.monotonic_ns()
+    for i in range(_WARMUP_RUNS):
+        if recommender is not None:
+            histories = release.golden.sequences
+            durations.append(recommender.rank(histories[i % len(histories)].history).compute_ns)
+        else:
+            cases = release.golden.tensors
+            arrays = golden_arrays(cases[i % len(cases)])
+            start_ns = clock.monotonic_ns()
+            engine.run(arrays)
+            durations.append(clock.monotonic_ns() - start_ns)
+        if clock.monotonic_ns() - begin_ns > _WARMUP_LIMIT_NS:
+            break
+    return statistics.median(durations)
