@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,7 @@ class Fallback(StrEnum):
     DEADLINE = "deadline passed"
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """What the model said, unabridged.
 
     Attributes:
@@ -52,8 +51,7 @@ class Ranking:
     compute_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A recommendation.
 
     Attributes:

@@ -15,6 +15,10 @@ from edgepack.formats.errors import DeviceError
 from edgepack.formats.tensors import TensorSpec
 
 Array = NDArray[np.generic]
+#: numpy's own element types by name: comparing with one costs a hundredth of asking its name.
+_DTYPES = {
+    np.dtype(code).name: np.dtype(code) for code in np.typecodes["All"] if code not in "SUVO"
+}
 
 
 class Engine(Protocol):
@@ -85,7 +89,7 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
     if len(inputs) != len(specs):
         raise DeviceError(f"the model takes {len(specs)} inputs, got {len(inputs)}")
     for spec, array in zip(specs, inputs, strict=True):
-        if array.dtype.name != spec.dtype:
+        if array.dtype is not _DTYPES.get(spec.dtype) and array.dtype.name != spec.dtype:
             raise DeviceError(f"input '{spec.name}': dtype {array.dtype}, expected {spec.dtype}")
         if array.shape != spec.shape and not _shape_fits(spec.shape, array.shape):
             raise DeviceError(

@@ -1,4 +1,4 @@
-"""What Prometheus reads; the only file that imports `prometheus_client`.
+"""What Prometheus reads: the server's own metrics, the models' and what others add.
 
 Base units, `_total` on counters, and no ids of items, users or devices in any label. It is not
 aware of HTTP. Used by `app` and by the routes.
@@ -6,63 +6,36 @@ aware of HTTP. Used by `app` and by the routes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from edgepack.runner.http.model_metrics import ModelCollector, ModelLabels, ModelMetrics
 from edgepack.runner.live.model import LiveModel
-from edgepack.runner.recommender import Answer, Fallback
-
-#: 50 us, a small model's raw call, to 1 s, where a shopper has gone.
-BUCKETS_S = (
-    0.00005,
-    0.0001,
-    0.0002,
-    0.0003,
-    0.0005,
-    0.001,
-    0.002,
-    0.005,
-    0.01,
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.5,
-    1.0,
-)
-_NS_PER_S = 1e9
-_LABELS = ("model", "version", "runtime", "precision")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelLabels:
-    """The labels of every model metric, in the order of `_LABELS`."""
+class _RequestCollector(Collector):
+    """Requests by route and status: a dictionary costs a tenth of a `Counter` with labels."""
 
-    model: str
-    version: str
-    runtime: str
-    precision: str
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, int], int] = {}
 
-    @classmethod
-    def of(cls, live: LiveModel) -> ModelLabels:
-        """Returns a live model's labels."""
-        candidate = live.release.candidate
-        runtime = live.release.manifest.runtime.name
-        return cls(live.name, live.version, str(runtime), str(candidate.precision))
-
-    def values(self) -> tuple[str, str, str, str]:
-        """Returns the labels' values."""
-        return self.model, self.version, self.runtime, self.precision
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "edgepack_http_requests", "HTTP requests answered", labels=("route", "code")
+        )
+        for (route, status), count in self.counts.items():
+            family.add_metric((route, str(int(status))), count)
+        yield family
 
 
 class Metrics:
@@ -74,11 +47,8 @@ class Metrics:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._registry = registry
-        self._requests = Counter(
-            "edgepack_http_requests", "HTTP requests answered", ("route", "code"), registry=registry
-        )
-        # Looked up for every request: a plain dictionary costs a tenth of `labels`.
-        self._request_counters: dict[tuple[str, int], Counter] = {}
+        self._requests = _RequestCollector()
+        registry.register(self._requests)
         self._connections = Gauge(
             "edgepack_http_connections", "Open HTTP connections", registry=registry
         )
@@ -91,8 +61,8 @@ class Metrics:
         self._reloads = Counter(
             "edgepack_reloads", "Reloads asked for", ("outcome",), registry=registry
         )
-        self._families = _ModelFamilies(registry)
-        self._models: dict[ModelLabels, ModelMetrics] = {}
+        self._models = ModelCollector()
+        registry.register(self._models)
         self._by_live: dict[int, ModelMetrics] = {}
 
     def add(self, collector: Collector) -> None:
@@ -101,11 +71,7 @@ class Metrics:
 
     def enter(self, live: LiveModel) -> None:
         """Begins to count for a live model; its metrics are there from now on."""
-        labels = ModelLabels.of(live)
-        known = self._models.get(labels)
-        if known is None:
-            known = self._models[labels] = ModelMetrics(self._families, labels)
-        self._by_live[id(live)] = known
+        self._by_live[id(live)] = self._models.of(ModelLabels.of(live))
 
     def leave(self, live: LiveModel) -> None:
         """Ends to count for a live model; what was counted stays."""
@@ -113,15 +79,17 @@ class Metrics:
 
     def of(self, live: LiveModel) -> ModelMetrics:
         """Returns a live model's metrics; one that has left counts with its namesakes."""
-        return self._by_live.get(id(live)) or self._models[ModelLabels.of(live)]
+        return self._by_live.get(id(live)) or self._models.of(ModelLabels.of(live))
 
     def count_request(self, route: str, status: int) -> None:
-        """Counts an answered request; `route` is from the server's own table."""
-        counter = self._request_counters.get((route, status))
-        if counter is None:
-            counter = self._requests.labels(route=route, code=str(int(status)))
-            self._request_counters[route, status] = counter
-        counter.inc()
+        """Counts an answered request; only the event loop does.
+
+        Args:
+            route: From the server's own table.
+            status: The HTTP status.
+        """
+        counts = self._requests.counts
+        counts[route, status] = counts.get((route, status), 0) + 1
 
     def count_reload(self, outcome: str) -> None:
         """Counts a reload: `done`, `unchanged` or `refused`."""
@@ -142,70 +110,3 @@ class Metrics:
     def exposition(self) -> tuple[bytes, str]:
         """Returns what Prometheus reads and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
-
-
-class _ModelFamilies:
-    """The metrics that exist once for each model, still without their labels' values."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, help_text: str) -> Histogram:
-            return Histogram(name, help_text, _LABELS, registry=registry, buckets=BUCKETS_S)
-
-        def counter(name: str, help_text: str, *more: str) -> Counter:
-            return Counter(name, help_text, (*_LABELS, *more), registry=registry)
-
-        self.request = histogram(
-            "edgepack_request_duration_seconds",
-            "Time to answer a request that runs the model, without the network",
-        )
-        self.queue = histogram(
-            "edgepack_queue_duration_seconds", "Time a request waited for the model"
-        )
-        self.inference = histogram(
-            "edgepack_inference_duration_seconds", "Time inside the inference runtime"
-        )
-        self.answers = counter("edgepack_answers", "Histories answered")
-        self.history = counter("edgepack_history_items", "Items in histories")
-        self.unknown = counter(
-            "edgepack_unknown_items", "Items in histories that the model does not know"
-        )
-        self.fallbacks = counter(
-            "edgepack_fallback_answers",
-            "Answers of popular items instead of the model's",
-            "reason",
-        )
-
-
-class ModelMetrics:
-    """The metrics of one live model."""
-
-    def __init__(self, families: _ModelFamilies, labels: ModelLabels) -> None:
-        values = labels.values()
-        self._request = families.request.labels(*values)
-        self._queue = families.queue.labels(*values)
-        self._inference = families.inference.labels(*values)
-        self._answers = families.answers.labels(*values)
-        self._history = families.history.labels(*values)
-        self._unknown = families.unknown.labels(*values)
-        self._fallbacks = {why: families.fallbacks.labels(*values, str(why)) for why in Fallback}
-
-    def observe_request(self, duration_ns: int, waited_ns: int | None) -> None:
-        """Counts a request: its whole time, and its wait where it got to the model."""
-        self._request.observe(duration_ns / _NS_PER_S)
-        if waited_ns is not None:
-            self._queue.observe(waited_ns / _NS_PER_S)
-
-    def observe_inference(self, duration_ns: int) -> None:
-        """Counts one call of the engine."""
-        self._inference.observe(duration_ns / _NS_PER_S)
-
-    def observe_answer(self, answer: Answer, history_length: int) -> None:
-        """Counts the answer to one history."""
-        if answer.compute_ns is not None:
-            self._inference.observe(answer.compute_ns / _NS_PER_S)
-        self._answers.inc()
-        self._history.inc(history_length)
-        if answer.unknown:
-            self._unknown.inc(answer.unknown)
-        if answer.fallback is not None:
-            self._fallbacks[answer.fallback].inc()

@@ -11,7 +11,6 @@ import asyncio
 import enum
 import socket
 from collections import deque
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Protocol, cast
 
@@ -22,6 +21,9 @@ from edgepack.runner.http.messages import RefusalError, Response, error_response
 from edgepack.runner.http.wire import Request, decode_headers, path_of, response_head
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# What all connections receive into: it is parsed before the loop turns to the next one. With a
+# buffer of its own the loop would make one of 256 KiB for every call.
+_RECEIVED = memoryview(bytearray(64 * 1024))
 #: Left out of a request that asked for another protocol and gets HTTP/1.1 all the same.
 _UPGRADE_HEADERS = frozenset((b"upgrade", b"connection", b"http2-settings"))
 
@@ -68,7 +70,7 @@ class _State(enum.Enum):
     LINGERING = enum.auto()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client's connection."""
 
     def __init__(self, owner: Owner) -> None:
@@ -126,7 +128,15 @@ class Connection(asyncio.Protocol):
         self._keep_no_longer()
         return True
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop puts what it receives."""
+        return _RECEIVED
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Something was received."""
+        self.data_received(_RECEIVED[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Parses what came; whole requests are queued and answered in their order."""
         if self._deaf or self._state is _State.LINGERING:
             return
@@ -196,19 +206,23 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """A part of the request line's target."""
         self._url += url
-        self._count_head(len(url))
+        self._counted_bytes += len(url)
+        if self._counted_bytes > self._owner.limits.header_bytes:
+            self._refuse_large_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header line, or a trailer after a chunked body."""
-        self._count_head(len(name) + len(value) + 4)
+        self._counted_bytes += len(name) + len(value) + 4
+        if self._counted_bytes > self._owner.limits.header_bytes:
+            self._refuse_large_head()
         if not self._head_done:
             self._headers.append((name, value))
-            if len(self._headers) > self._owner.limits.header_count:
-                self._refuse_large_head()
 
     def on_headers_complete(self) -> None:
         """The head is whole: decide whether the body is wanted."""
         self._head_done = True
+        if len(self._headers) > self._owner.limits.header_count:
+            self._refuse_large_head()
         version = self._parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise RefusalError(
@@ -253,7 +267,7 @@ class Connection(asyncio.Protocol):
             )
         )
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         while True:
             try:
                 self._parser.feed_data(data)
@@ -262,7 +276,7 @@ class Connection(asyncio.Protocol):
                     self._deaf = True
                     self._keep_no_longer()
                     return
-                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                data = self._head_without_upgrade() + bytes(data[upgrade.args[0] :])
                 self._parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserCallbackError as error:
                 if isinstance(error.__context__, RefusalError):
@@ -289,12 +303,6 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._head_done = False
         self._reading = False
-
-    def _count_head(self, size_bytes: int) -> None:
-        # Counts whole lines, also the trailers'; `data_received` counts unfinished ones.
-        self._counted_bytes += size_bytes
-        if self._counted_bytes > self._owner.limits.header_bytes:
-            self._refuse_large_head()
 
     def _refuse_large_head(self) -> NoReturn:
         limits = self._owner.limits
@@ -363,9 +371,9 @@ class Connection(asyncio.Protocol):
 
     def _keep_no_longer(self) -> None:
         if self._queue and isinstance(last := self._queue[-1], Request):
-            self._queue[-1] = replace(last, keep_alive=False)
+            self._queue[-1] = last._replace(keep_alive=False)
         elif self._current is not None:
-            self._current = replace(self._current, keep_alive=False)
+            self._current = self._current._replace(keep_alive=False)
 
     def _write(self, response: Response, *, keep: bool, request: Request | None) -> None:
         if self._transport is None or self._transport.is_closing():

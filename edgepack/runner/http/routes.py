@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from edgepack.runner.http.jobs import Job
 from edgepack.runner.http.messages import RefusalError, Response
@@ -20,8 +20,7 @@ from edgepack.runner.http.wire import Request
 Handler = Callable[[Request, Sequence[str]], "Response | Job"]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """One way in.
 
     Attributes:
@@ -35,8 +34,7 @@ class Route:
     public: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A route that was found, and what its path's groups matched."""
 
     route: Route

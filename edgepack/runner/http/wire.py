@@ -6,16 +6,15 @@ It is not aware of connections or of parsing. Used by `protocol` and `server`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from edgepack.runner.http.messages import Response
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A whole request.
 
     Attributes:
@@ -39,8 +38,8 @@ def decode_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Returns header lines by their names in lower case."""
     decoded: dict[str, str] = {}
     for name, value in headers:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        key = str(name, "latin-1").lower()
+        text = str(value, "latin-1")
         decoded[key] = f"{decoded[key]}, {text}" if key in decoded else text
     return decoded
 

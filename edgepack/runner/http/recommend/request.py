@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 from edgepack.formats.errors import did_you_mean
 from edgepack.runner.http.messages import JSON_TYPE, RefusalError
@@ -34,8 +33,7 @@ _JSON_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RecommendRequest:
+class RecommendRequest(NamedTuple):
     """What a shop asks for.
 
     Attributes:
@@ -116,9 +114,7 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     if not body:
         _refuse('the body is empty, expected an object such as {"history": ["sku"]}')
     try:
-        document = json.loads(
-            body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_unique
-        )
+        document = _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         _refuse(f"the body is not valid JSON: {str(error)[:_SHOWN_CHARACTERS]}")
     if not isinstance(document, dict):
@@ -144,9 +140,9 @@ def _histories(document: dict[str, Any]) -> list[list[str]]:
 def _items(name: str, value: object) -> list[str]:
     if not isinstance(value, list):
         _refuse(f"{name} is {_JSON_NAMES[type(value)]}, expected a list of item ids")
-    for i, item in enumerate(value):
-        if not isinstance(item, str):
-            _refuse(f"{name}[{i}] is {_JSON_NAMES[type(item)]}, expected an item id as a string")
+    if not set(map(type, value)) <= {str}:
+        i, item = next((i, each) for i, each in enumerate(value) if not isinstance(each, str))
+        _refuse(f"{name}[{i}] is {_JSON_NAMES[type(item)]}, expected an item id as a string")
     return cast("list[str]", value)
 
 
@@ -195,3 +191,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("an object has the same field twice")
     return result
+
+
+# Made once: `json.loads` with hooks of its own makes a decoder for every call.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 from edgepack.runner.http.app import App
 from edgepack.runner.http.jobs import Job
-from edgepack.runner.http.messages import RefusalError, Response, json_response
+from edgepack.runner.http.messages import RefusalError, Response
+from edgepack.runner.http.recommend.answer import answer_body, batch_body
 from edgepack.runner.http.recommend.request import (
     RecommendRequest,
     check_json_headers,
@@ -90,13 +90,10 @@ class _Turn:
 
     def _respond(self, answers: Sequence[Answer], waited_ns: int | None) -> Response:
         app, live = self._app, self._live
-        said = {"name": live.name, "version": live.version, "variant": live.variant}
-        body: dict[str, Any]
         if self._asked.batch:
-            body = {"answers": [_answer_json(each) for each in answers], "model": said}
+            response = Response(HTTPStatus.OK, batch_body(answers, live))
         else:
-            body = {**_answer_json(answers[0]), "model": said}
-        response = json_response(body)
+            response = Response(HTTPStatus.OK, answer_body(answers[0], live))
         duration_ns = app.clock.monotonic_ns() - self._start_ns
         metrics = app.metrics.of(live)
         metrics.observe_request(duration_ns, waited_ns)
@@ -105,14 +102,3 @@ class _Turn:
             if answer.failure is not None:
                 app.log.write_rarely("error", "inference failed", error=answer.failure)
         return response
-
-
-def _answer_json(answer: Answer) -> dict[str, Any]:
-    return {
-        "items": [
-            {"id": item, "score": score}
-            for item, score in zip(answer.items, answer.scores, strict=True)
-        ],
-        "unknown": answer.unknown,
-        "fallback": answer.fallback,
-    }
