@@ -22,6 +22,7 @@ from edgepack.runner.state import BoxPaths, find_paths
 
 if TYPE_CHECKING:
     from edgepack.runner.reports.spool import Spool
+    from edgepack.runner.settings import Settings
 
 _INTERRUPTED = 130
 #: The program's first line, as far as a program can tell: cold start is counted up to here.
@@ -89,6 +90,9 @@ def _add(
     )
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="the state folder; default: ROOT/state"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings; default: runner.toml there, if any"
     )
     return parser
 
@@ -206,7 +210,10 @@ def _report(options: argparse.Namespace) -> int:
     from edgepack.runner.reports.spool import Spool
 
     paths = _paths(options)
-    spool = Spool(_state_of(paths) / "spool")
+    limits = _settings(options, paths).spool
+    spool = Spool(
+        _state_of(paths) / "spool", max_bytes=limits.max_bytes, max_count=limits.max_count
+    )
     waiting = spool.waiting()
     if options.send:
         return _send(spool, options.send, options.token_file)
@@ -276,6 +283,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _paths(options: argparse.Namespace) -> BoxPaths:
     return find_paths(os.environ, release=options.release, state=options.state)
+
+
+def _settings(options: argparse.Namespace, paths: BoxPaths) -> Settings:
+    from edgepack.runner.settings import load_settings
+
+    settings = load_settings(options.config, paths.state)
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return settings
 
 
 def _state_of(paths: BoxPaths) -> Path:

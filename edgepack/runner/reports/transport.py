@@ -6,15 +6,13 @@ It is not aware of the spool. Used by `sending`; tests pass a transport of their
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import urllib.error
-import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any, NoReturn, Protocol
 
-from edgepack.formats.errors import ConfigError
+from edgepack.runner.reports.address import check_url
 
 #: Enough for any answer's sentence; a receiver that sends more is not listened to.
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -60,7 +58,7 @@ class HttpTransport:
     """POSTs reports to a URL (a `Transport`)."""
 
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 10.0) -> None:
-        self._url = check_url(url, token)
+        self._url = check_url(url, with_token=token is not None)
         self._token = token
         self._timeout_s = timeout_s
         # A redirect would repeat the POST as a GET, or carry the token elsewhere.
@@ -83,38 +81,6 @@ class HttpTransport:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             return Delivery(Verdict.UNREACHABLE, str(reason)[:_SHOWN_CHARACTERS])
-
-
-def check_url(url: str, token: str | None) -> str:
-    """Checks where reports are to go.
-
-    Args:
-        url: What was typed.
-        token: The bearer token that would go along, or None.
-
-    Returns:
-        The URL.
-
-    Raises:
-        ConfigError: Not an http or https URL, or a token would cross the network in the clear.
-    """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"'{url}' is not an http or https URL", hint="such as https://hub/reports"
-        )
-    if token and parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ConfigError(
-            f"the token would go to {parts.hostname} in the clear", hint="use an https URL"
-        )
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _verdict_of(status: int) -> Verdict:
