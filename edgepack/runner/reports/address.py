@@ -42,6 +42,11 @@ def check_url(url: str, *, with_token: bool) -> str:
     return url
 
 
+def is_loopback_url(url: str) -> bool:
+    """Whether a URL's host is this very box."""
+    return _is_loopback(urllib.parse.urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

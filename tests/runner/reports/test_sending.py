@@ -7,10 +7,10 @@ import pytest
 
 from edgepack.formats.errors import ConfigError
 from edgepack.runner.reports.address import check_url
+from edgepack.runner.reports.delivery import Verdict
 from edgepack.runner.reports.sending import send_waiting
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.reports.tokens import read_token
-from edgepack.runner.reports.transport import Verdict
 from tests.runner.simulators import SimulatedHub
 
 

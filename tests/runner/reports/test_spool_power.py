@@ -208,6 +208,16 @@ def test_a_disk_that_stays_full_costs_no_more_reports_than_would_have_made_room(
     assert not [name for name in disk.names(_FOLDER) if name.endswith(".tmp")]
 
 
+def test_a_fault_that_room_would_not_cure_costs_no_older_report() -> None:
+    disk = SimulatedDisk()
+    ledger = _filled(disk, 2)
+    disk.fault_at = lambda number, line: errno.EIO if line.startswith("write .0") else None
+    with pytest.raises(DeviceError, match="Input/output error"):
+        _open(disk).add(_id(3), b"{}")
+    assert _ids(_open(disk)) == [_id(1), _id(2)]
+    ledger.check(_open(disk))
+
+
 @pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_may_not_be_written_keeps_what_it_has(fault: int) -> None:
     disk = SimulatedDisk()
