@@ -22,8 +22,8 @@ VENV = Path(os.environ.get("EDGEPACK_VENV", ROOT / ".venv"))
 LOCK = ROOT / ".ci" / "requirements.lock"
 STAMP = VENV / ".edgepack-set-up"
 
-#: What proving a variant on a foreign CPU needs.
-APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
+#: What proving a variant on a foreign CPU needs, and what makes the tests' certificates.
+APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "openssl", "qemu-user-static")
 
 
 def main(arguments: list[str]) -> int:

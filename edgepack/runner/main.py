@@ -22,8 +22,11 @@ from edgepack.runner.state import BoxPaths, find_paths
 
 if TYPE_CHECKING:
     from edgepack.runner.reports.spool import Spool
+    from edgepack.runner.settings import HubSection, Settings
 
 _INTERRUPTED = 130
+#: `report --send` without a URL.
+_AS_SET = ""
 #: The program's first line, as far as a program can tell: cold start is counted up to here.
 _STARTED_NS = SystemClock().monotonic_ns()
 
@@ -90,6 +93,9 @@ def _add(
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="the state folder; default: ROOT/state"
     )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings; default: runner.toml there, if any"
+    )
     return parser
 
 
@@ -140,10 +146,19 @@ def _add_report(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--show", action="store_true", help="print what would leave the box")
-    what.add_argument("--send", metavar="URL", help="POST every waiting report to URL")
+    what.add_argument(
+        "--send",
+        metavar="URL",
+        nargs="?",
+        const=_AS_SET,
+        help="POST every waiting report to URL; default: hub.url of the settings",
+    )
     what.add_argument("--spool", action="store_true", help="list the reports that wait")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="a bearer token to send along"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="a bearer token to send along; default, without URL: hub.token_file of the settings",
     )
 
 
@@ -206,10 +221,14 @@ def _report(options: argparse.Namespace) -> int:
     from edgepack.runner.reports.spool import Spool
 
     paths = _paths(options)
-    spool = Spool(_state_of(paths) / "spool")
+    settings = _settings(options, paths)
+    limits = settings.spool
+    spool = Spool(
+        _state_of(paths) / "spool", max_bytes=limits.max_bytes, max_count=limits.max_count
+    )
+    if options.send is not None:
+        return _send(spool, _hub_of(options, settings))
     waiting = spool.waiting()
-    if options.send:
-        return _send(spool, options.send, options.token_file)
     for each in waiting:
         data = spool.read(each) if options.show else None
         if data is not None:
@@ -221,19 +240,27 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _send(spool: Spool, url: str, token_file: Path | None) -> int:
-    from edgepack.runner.reports.sending import send_waiting
-    from edgepack.runner.reports.tokens import read_token
-    from edgepack.runner.reports.transport import HttpTransport
+def _hub_of(options: argparse.Namespace, settings: Settings) -> HubSection:
+    """The hub that was typed, which gets no token that was set for another, or the one set."""
+    from edgepack.runner.settings import HubSection, override
 
-    outcome = send_waiting(spool, HttpTransport(url, token=read_token(token_file)))
+    hub = settings.hub if options.send == _AS_SET else HubSection(url=options.send)
+    return override(hub, token_file=options.token_file, ca_file=settings.hub.ca_file)
+
+
+def _send(spool: Spool, hub: HubSection) -> int:
+    from edgepack.runner.reports.sender import connect_to_hub
+    from edgepack.runner.reports.sending import send_waiting
+
+    outcome = send_waiting(spool, connect_to_hub(hub), hub.batch_limit)
     print(
         f"{outcome.accepted} accepted, {outcome.refused} refused, {outcome.waiting} still waiting"
     )
     if outcome.trouble is not None:
-        raise HubError(
-            f"{url}: {outcome.trouble}", hint="the reports that wait are sent by the next try"
-        )
+        hint = "the reports that wait are sent by the next try"
+        if outcome.retry_after_s is not None:
+            hint = f"the hub asks not to be tried again for {outcome.retry_after_s:.0f} s"
+        raise HubError(f"{hub.url}: {outcome.trouble}", hint=hint)
     return 0
 
 
@@ -276,6 +303,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _paths(options: argparse.Namespace) -> BoxPaths:
     return find_paths(os.environ, release=options.release, state=options.state)
+
+
+def _settings(options: argparse.Namespace, paths: BoxPaths) -> Settings:
+    from edgepack.runner.settings import load_settings
+
+    settings = load_settings(options.config, paths.state)
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return settings
 
 
 def _state_of(paths: BoxPaths) -> Path:

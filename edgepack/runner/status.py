@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgepack.formats.canonical import sha256_hex
-from edgepack.formats.errors import BundleError
+from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.state import BoxPaths, read_device_id
@@ -48,7 +49,7 @@ def read_status(paths: BoxPaths) -> Status:
             hint="python3 BUNDLE.pyz install --root ROOT",
         ) from error
     manifest = parse_manifest(data)
-    spool = None if paths.spool is None else Spool(paths.spool)
+    waiting, dropped = _spooled(paths.spool)
     return Status(
         {
             "model": manifest.model.name,
@@ -59,7 +60,18 @@ def read_status(paths: BoxPaths) -> Status:
             "release": sha256_hex(data),
             "directory": str(paths.release),
             "device_id": read_device_id(paths.state),
-            "reports_waiting": None if spool is None else len(spool.waiting()),
-            "reports_dropped": None if spool is None else spool.dropped(),
+            "reports_waiting": waiting,
+            "reports_dropped": dropped,
         }
     )
+
+
+def _spooled(directory: Path | None) -> tuple[int | None, int | None]:
+    """Returns how many reports wait and were dropped; None where this user may not look."""
+    if directory is None:
+        return None, None
+    spool = Spool(directory)
+    try:
+        return len(spool.waiting()), spool.dropped()
+    except DeviceError:
+        return None, None

@@ -27,7 +27,7 @@ from edgepack.runner.clock import Clock
 from edgepack.runner.engines.contract import Array, check_inputs
 from edgepack.runner.recommender import Recommender
 from edgepack.runner.release import Release, load_release
-from edgepack.runner.reports.transport import Delivery, Verdict
+from edgepack.runner.reports.delivery import Delivery, Verdict
 
 SEQUENCE_LENGTH = 5
 TOP_K = 10
@@ -128,17 +128,36 @@ class SimulatedTensorEngine:
 
 
 class SimulatedHub:
-    """A report receiver (a `Transport`) that can be down, refuse, or forget to answer."""
+    """A report receiver (a `Transport`) that can be down, refuse, or forget to answer.
+
+    Attributes:
+        reports: What was taken, once each.
+        posts: The id of every report that came, in order, second copies as well.
+        verdicts: The next answers; after them it accepts.
+        down: Whether nothing comes through at all.
+        retry_after_s: What an answer that is no acceptance says when to come again.
+    """
 
     def __init__(self) -> None:
         self.reports: dict[str, bytes] = {}
+        self.posts: list[str] = []
         self.verdicts: list[Verdict] = []
+        self.down = False
+        self.retry_after_s: float | None = None
+        self.cancelled = False
 
     def send(self, report_id: str, data: bytes) -> Delivery:
+        if self.down:
+            return Delivery(Verdict.UNREACHABLE, "simulated: no route to host")
+        self.posts.append(report_id)
         verdict = self.verdicts.pop(0) if self.verdicts else Verdict.ACCEPTED
         if verdict is Verdict.ACCEPTED:
             self.reports[report_id] = data
-        return Delivery(verdict, f"simulated: {verdict}")
+            return Delivery(verdict, "simulated: accepted")
+        return Delivery(verdict, f"simulated: {verdict}", self.retry_after_s)
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 def golden_of(engine: SimulatedEngine, length: int = SEQUENCE_LENGTH) -> GoldenSet:

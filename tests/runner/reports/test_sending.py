@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from edgepack.formats.errors import ConfigError
+from edgepack.runner.reports.address import check_url
+from edgepack.runner.reports.delivery import Verdict
 from edgepack.runner.reports.sending import send_waiting
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.reports.tokens import read_token
-from edgepack.runner.reports.transport import Verdict, check_url
 from tests.runner.simulators import SimulatedHub
 
 
@@ -52,16 +53,16 @@ def test_the_oldest_report_goes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["ftp://hub/x", "hub", "file:///etc/passwd", "http://"])
 def test_a_url_that_is_not_http_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="not an http or https URL"):
-        check_url(url, None)
+        check_url(url, with_token=False)
 
 
 def test_a_token_does_not_cross_the_network_in_the_clear() -> None:
     with pytest.raises(ConfigError, match="in the clear"):
-        check_url("http://hub.example/reports", "secret")
-    assert check_url("https://hub.example/reports", "secret")
-    assert check_url("http://127.0.0.1:9/reports", "secret")
-    assert check_url("http://[::1]:9/reports", "secret")
-    assert check_url("http://localhost/reports", "secret")
+        check_url("http://hub.example/reports", with_token=True)
+    assert check_url("https://hub.example/reports", with_token=True)
+    assert check_url("http://127.0.0.1:9/reports", with_token=True)
+    assert check_url("http://[::1]:9/reports", with_token=True)
+    assert check_url("http://localhost/reports", with_token=True)
 
 
 @pytest.mark.parametrize("text", ["", "two words", "line\nbreak", "x" * 9000, "\x00"])
