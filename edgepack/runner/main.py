@@ -166,18 +166,18 @@ def _add_status(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from edgepack.runner.http.serving import ServeSettings, serve
+    from edgepack.runner.log import open_log
+    from edgepack.runner.notify import open_supervisor
 
+    clock = SystemClock()
     settings = ServeSettings(
         host=options.host,
         port=options.port,
         variant=options.candidate,
         threads=options.threads,
     )
-    return serve(_paths(options), settings, SystemClock(), _announce)
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)
+    log = open_log(sys.stdout, clock)
+    return serve(_paths(options), settings, clock, log, open_supervisor(os.environ))
 
 
 def _bench(options: argparse.Namespace) -> int:
