@@ -22,8 +22,11 @@ VENV = Path(os.environ.get("EDGEPACK_VENV", ROOT / ".venv"))
 LOCK = ROOT / ".ci" / "requirements.lock"
 STAMP = VENV / ".edgepack-set-up"
 
-#: What proving a variant on a foreign CPU needs.
-APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
+#: What proving a variant on a foreign CPU needs, and what the tests of a box's bad days do.
+APT_PACKAGES = (
+    *("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static"),
+    *("faketime", "procps", "systemd"),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +61,8 @@ def install_system_packages() -> None:
     if shutil.which("apt-get") is None:
         print(f"note: not installed here: {', '.join(missing)}", file=sys.stderr)
     elif os.geteuid() != 0:
-        print(f"note: to prove variants on ARM, run once: sudo {command}", file=sys.stderr)
+        note = f"note: to prove variants on ARM and run every test, run once: sudo {command}"
+        print(note, file=sys.stderr)
     else:
         apt_install(missing)
 
