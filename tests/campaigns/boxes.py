@@ -69,18 +69,14 @@ class Box:
 
 
 @dataclass(slots=True)
-class Serving:
-    """A runner that listens.
+class Address:
+    """Where a runner listens.
 
     Attributes:
-        process: The process; where it was wrapped, the wrapper's.
-        port: Where it listens, on loopback.
-        log: The file of its standard output.
+        port: On loopback.
     """
 
-    process: subprocess.Popen[bytes]
     port: int
-    log: Path
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Sends one request over a connection of its own."""
@@ -106,6 +102,19 @@ class Serving:
             scores = [each["score"] for each in answer["items"]]
             problems += check_ranking(sequence, items, scores, golden.tolerance)
         return problems
+
+
+@dataclass(slots=True)
+class Serving(Address):
+    """A runner that was started here.
+
+    Attributes:
+        process: The process; where it was wrapped, the wrapper's.
+        log: The file of its standard output.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
 
     def events(self) -> list[dict[str, Any]]:
         """What its log says so far; a line that is half written is not there yet."""
@@ -153,7 +162,7 @@ def start(
         process = subprocess.Popen(
             command, stdout=out, stderr=err, env=runner_environment(**(env or {}))
         )
-    serving = Serving(process, 0, log)
+    serving = Serving(0, process, log)
     deadline = time.monotonic() + START_S
     try:
         while not (urls := [e["url"] for e in serving.events() if e["event"] == "listening"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from edgepack.formats.manifest import RuntimeInfo
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot.install import fill_unit
 from tests.bundles import pack, this_machine, this_target
-from tests.campaigns.boxes import Box, Serving, make_box, serving_on
+from tests.campaigns.boxes import Address, Box, make_box, serving_on
 from tests.roots import put
 
 #: In tenths, as `systemd-analyze security` wants it: 0 is a sealed box, 96 no hardening at all.
@@ -160,9 +161,9 @@ class Machine:
     ports: dict[RuntimeName, int]
     roots: Path
 
-    def serving(self, runtime: RuntimeName) -> Serving:
-        """The instance of a runtime; the process handle is nobody's."""
-        return Serving(None, self.ports[runtime], self.roots)  # type: ignore[arg-type] - see there
+    def at(self, runtime: RuntimeName) -> Address:
+        """Where the instance of a runtime listens."""
+        return Address(self.ports[runtime])
 
     def main_process(self, runtime: RuntimeName) -> int | None:
         """The instance's process as it is numbered out here."""
@@ -188,11 +189,11 @@ def _free_port() -> int:
 def _wait(what: str, until: Callable[[], bool], console: Path) -> None:
     deadline = time.monotonic() + 90
     while not until():
-        assert time.monotonic() < deadline, f"{what}\n{console.read_text()[-4000:]}"
+        assert time.monotonic() < deadline, f"not in time: {what}\n{console.read_text()[-4000:]}"
         time.sleep(0.1)
 
 
-def _answers(serving: Serving) -> bool:
+def _answers(serving: Address) -> bool:
     try:
         return serving.ask("GET", "/healthz")[0] == 200
     except OSError:
@@ -257,7 +258,7 @@ def machine(
     found = Machine(ports, roots)
     try:
         for runtime in RUNTIMES:
-            _wait(f"{runtime} is not up", lambda r=runtime: _answers(found.serving(r)), console)
+            _wait(f"{runtime} is up", functools.partial(_answers, found.at(runtime)), console)
         yield found, console
     finally:
         process.kill()
@@ -269,7 +270,7 @@ def test_both_runtimes_answer_right_inside_the_hardened_unit(
     machine: tuple[Machine, Path], boxes: dict[RuntimeName, Box], runtime: RuntimeName
 ) -> None:
     found, _ = machine
-    assert found.serving(runtime).wrong_answers(boxes[runtime].golden()) == []
+    assert found.at(runtime).wrong_answers(boxes[runtime].golden()) == []
     status = found.status_of(runtime)
     assert status["Uid"].split()[0] not in ("0", str(os.geteuid()))
     assert status["CapBnd"].strip("0") == ""
@@ -288,5 +289,5 @@ def test_systemd_starts_a_killed_or_a_hanging_runner_again(
     before = found.main_process(runtime)
     assert before is not None
     os.kill(before, number)
-    _wait("it is not replaced", lambda: found.main_process(runtime) not in (None, before), console)
-    _wait("it is not up again", lambda: _answers(found.serving(runtime)), console)
+    _wait("it is replaced", lambda: found.main_process(runtime) not in (None, before), console)
+    _wait("it is up again", lambda: _answers(found.at(runtime)), console)

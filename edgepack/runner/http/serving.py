@@ -7,12 +7,15 @@ of HTTP's syntax or of routes. Used by `edgepack-runner serve`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from edgepack.formats.errors import ConfigError
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.health import watch_state
 from edgepack.runner.http.app import App
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.metrics import Metrics
@@ -76,7 +79,8 @@ def serve(
     models = LiveModels(open_live_model(release, open_candidate, clock, log))
     try:
         app = make_app(models, clock, log)
-        return asyncio.run(_run(app, settings, log, supervisor))
+        look = functools.partial(watch_state, paths.state, log, app.metrics.set_state)
+        return asyncio.run(_run(app, settings, log, supervisor, look))
     finally:
         for _, live in models.all():
             live.unload()
@@ -103,7 +107,13 @@ def make_app(models: LiveModels, clock: Clock, log: Log) -> App:
     return app
 
 
-async def _run(app: App, settings: ServeSettings, log: Log, supervisor: Supervisor) -> int:
+async def _run(
+    app: App,
+    settings: ServeSettings,
+    log: Log,
+    supervisor: Supervisor,
+    look: Callable[[], Coroutine[None, None, None]],
+) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -122,9 +132,13 @@ async def _run(app: App, settings: ServeSettings, log: Log, supervisor: Supervis
     url = f"http://{host}:{port}"
     log.write("info", "listening", url=url)
     supervisor.notifier.ready(f"listening on {url}")
-    watching = loop.create_task(supervisor.watch(lambda: server.try_model(app.models.stable)))
+    watches = [
+        loop.create_task(supervisor.watch(lambda: server.try_model(app.models.stable))),
+        loop.create_task(look()),
+    ]
     number = await ended
-    watching.cancel()
+    for watch in watches:
+        watch.cancel()
     supervisor.notifier.stopping(f"stopping on {number.name}")
     log.write("info", "stopping", signal=number.name)
     await server.stop()
