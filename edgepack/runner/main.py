@@ -95,10 +95,15 @@ def _add(
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--candidate", metavar="VARIANT", help="which variant of the bundle; default: its first"
+        "--candidate",
+        metavar="VARIANT",
+        help="which variant of the bundle; default: the one chosen on this box, else its first",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads inside one call"
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="threads inside one call; default: as chosen on this box, else 1",
     )
 
 
@@ -125,6 +130,18 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
         choices=("quick", "standard", "mlperf"),
         default="quick",
         help="a few seconds, a minute or MLPerf's ten minutes for each scenario",
+    )
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=("single_stream", "offline", "server"),
+        help="repeatable; default: all three",
+    )
+    parser.add_argument(
+        "--choose", action="store_true", help="measure the candidates anew and choose among them"
+    )
+    parser.add_argument(
+        "--while-serving", action="store_true", help="measure although the daemon is busy"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report here as well")
     parser.add_argument("--json", action="store_true", help="print the report itself")
@@ -181,17 +198,21 @@ def _announce(line: str) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from edgepack.runner.bench.command import run_bench
+    from edgepack.formats.report import Duration, Scenario
+    from edgepack.runner.bench.command import BenchSettings, run_bench
 
-    outcome = run_bench(
-        _paths(options),
+    asked = [Scenario(name) for name in options.scenario or ()]
+    settings = BenchSettings(
         variant=options.candidate,
         threads=options.threads,
-        duration=options.duration,
+        duration=Duration(options.duration),
+        # Once each, in the order that goes from the plain to the demanding.
+        scenarios=tuple(each for each in Scenario if not asked or each in asked),
+        choose=options.choose,
+        while_serving=options.while_serving,
         out=options.out,
-        clock=SystemClock(),
-        started_ns=_STARTED_NS,
     )
+    outcome = run_bench(_paths(options), settings, SystemClock(), _STARTED_NS)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")
     else:
@@ -245,7 +266,7 @@ def _check(options: argparse.Namespace) -> int:
     outcome = check_release(
         _paths(options).release,
         options.candidate,
-        threads=options.threads,
+        threads=options.threads or 1,
         clock=SystemClock(),
         system=SystemTree(),
         here=this_platform(),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgepack.formats.errors import ConfigError, QualityError
+from edgepack.runner.choice.choosing import settle_release, this_box
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.http.app import App, ServedModel
@@ -22,7 +23,7 @@ from edgepack.runner.http.metrics import Metrics, ModelLabels
 from edgepack.runner.http.server import Server
 from edgepack.runner.log import Log
 from edgepack.runner.recommender import Recommender, open_recommender
-from edgepack.runner.release import Release, load_release
+from edgepack.runner.release import Release
 from edgepack.runner.replay import golden_arrays, replay_golden
 from edgepack.runner.state import BoxPaths
 
@@ -40,15 +41,15 @@ class ServeSettings:
     Attributes:
         host: Address to bind.
         port: Port to bind; 0 takes a free one.
-        variant: Which candidate; the release's first by default.
-        threads: Threads inside one call.
+        variant: Which candidate; by default the one chosen on this box, else the first.
+        threads: Threads inside one call; by default as chosen on this box, else one.
         limits: Limits of the HTTP server.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     variant: str | None = None
-    threads: int = 1
+    threads: int | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -73,8 +74,11 @@ def serve(
         ConfigError: The port cannot be opened.
     """
     log = Log(sys.stderr, clock)
-    release = load_release(paths.release, settings.variant)
-    engine = open_engine(release.manifest.runtime.name, release.model_path, settings.threads)
+    settled = settle_release(paths, this_box(), variant=settings.variant, threads=settings.threads)
+    release = settled.release
+    if settled.warning is not None:
+        log.write("warning", "choice passed over", reason=settled.warning)
+    engine = open_engine(release.manifest.runtime.name, release.model_path, settled.options)
     try:
         app = prepare_app(release, engine, clock, log)
         return asyncio.run(_run(app, settings, log, announce))
