@@ -83,8 +83,7 @@ class RateRun:
     def passes(self) -> bool:
         """Whether its own 99th percentile is under the bound."""
         total = self.end_to_end.total
-        allowed = total - math.ceil(SERVER_PERCENTILE * total)
-        return not self.overrun and total > 0 and self.over_latency <= allowed
+        return not self.overrun and total > 0 and self.over_latency <= _allowed(total)
 
 
 def run_server(plan: Plan, workload: Workload, clock: Clock, order: random.Random) -> Measured:
@@ -166,10 +165,9 @@ def run_at_rate(
     """
     run = RateRun(qps)
     gap_ns = SECOND_NS / qps
-    most_over = math.inf
+    most_over: float = math.inf
     if end_when_lost:
-        planned = max(plan.min_duration_ns / gap_ns, plan.min_samples)
-        most_over = math.ceil(planned * (1 - SERVER_PERCENTILE))
+        most_over = _allowed(max(math.ceil(plan.min_duration_ns / gap_ns), plan.min_samples))
     backlog_ns = max(_BACKLOG_NS, _BACKLOG_BOUNDS * bound_ns)
     begin_ns = clock.monotonic_ns()
     due_ns = float(begin_ns)
@@ -191,6 +189,11 @@ def run_at_rate(
         if plan.is_enough(run.scheduled_ns, run.end_to_end.total):
             break
     return run
+
+
+def _allowed(queries: int) -> int:
+    """Returns how many of so many queries may be over the bound, by nearest rank."""
+    return queries - math.ceil(SERVER_PERCENTILE * queries)
 
 
 def _wait_until(clock: Clock, moment_ns: int) -> None:
