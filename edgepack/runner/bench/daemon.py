@@ -42,7 +42,7 @@ def check_daemon(
         return serving
     port = "" if serving.port is None else f" on port {serving.port}"
     raise DeviceError(
-        f"the daemon of this box is answering shoppers{port}; a benchmark would slow it down",
+        f"the daemon of this box is answering requests{port}; a benchmark would slow it down",
         hint="wait for a quiet hour, or use bench --while-serving",
     )
 
