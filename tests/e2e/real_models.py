@@ -127,7 +127,9 @@ def make_onnx(directory: Path) -> Path:
     return path
 
 
-def write_real_release(directory: Path, model: Path, runtime: RuntimeName) -> Manifest:
+def write_real_release(
+    directory: Path, model: Path, runtime: RuntimeName, version: str = "1.0.0"
+) -> Manifest:
     """Lays out a release of a model, with the golden answers it gives in this process."""
     kind = runtime_format(runtime)
     spec = VariantSpec(kind, Precision.FP32)
@@ -168,7 +170,7 @@ def write_real_release(directory: Path, model: Path, runtime: RuntimeName) -> Ma
     manifest = Manifest(
         model=ModelInfo(
             "tiny",
-            "1.0.0",
+            version,
             "recommender",
             "sasrec",
             "a" * 64,

@@ -203,7 +203,7 @@ def test_health_and_metrics_answer(served: Served) -> None:
     assert served.ask("GET", "/healthz")[0] == 200
     status, text = served.ask("GET", "/metrics")
     assert status == 200
-    assert "edgepack_recommend_duration_seconds_bucket" in text
+    assert "edgepack_request_duration_seconds_bucket" in text
     assert "process_resident_memory_bytes" in text
     assert "sku-" not in text
 

@@ -118,9 +118,10 @@ class ScheduledBench:
     def _read_last(self) -> datetime | None:
         try:
             with (self._state / _MARK).open("rb") as file:
-                return datetime.fromisoformat(file.read(_MAX_MARK_BYTES).decode("ascii").strip())
+                last = datetime.fromisoformat(file.read(_MAX_MARK_BYTES).decode("ascii").strip())
         except (OSError, ValueError):
             return None
+        return last if last.tzinfo is not None else None
 
     def _write_last(self) -> None:
         # On a full disk the benchmark is only made again sooner.

@@ -86,10 +86,11 @@ class Reloader:
         settled = await asyncio.to_thread(settle, around, around.paths.release)
         if needs_restart(stable.release.manifest, settled.release.manifest):
             return await self._prepare_restart()
-        stable_now = await self._open(around.paths.release, [stable])
-        others = [stable] if models.canary is None else [models.canary, stable]
+        # A release on trial that was promoted is open already.
+        known = [live for _, live in models.all()]
+        stable_now = await self._open(around.paths.release, known)
         directory = trial_directory(around)
-        canary_now = None if directory is None else await self._open(directory, others)
+        canary_now = None if directory is None else await self._open(directory, known)
         if stable_now is stable and canary_now is models.canary:
             return Outcome.UNCHANGED
         for live in (stable_now, canary_now):

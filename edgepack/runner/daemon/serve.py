@@ -139,11 +139,10 @@ class Daemon:
 
     def _beside(self, server: Server) -> list[Coroutine[Any, Any, None]]:
         around, app = self._around, self._app
-        beside = [
-            around.supervisor.watch(lambda: server.try_model(app.models.stable)),
-            watch_state(around.paths.state, around.log, app.metrics.set_state),
-        ]
         launcher, state = _launcher(around), around.paths.state
+        beside = [around.supervisor.watch(lambda: server.try_model(app.models.stable))]
+        if state is not None:
+            beside.append(watch_state(state, around.log, app.metrics.set_state))
         if around.settings.bench.every_days is not None and launcher and state:
             duration = around.settings.bench.duration
             command = [str(launcher), "bench", "--duration", duration, "--while-serving"]
