@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from edgepack.formats.choice import parse_choice
+from edgepack.formats.choice import Choice, Choices, parse_choices
 from edgepack.formats.manifest import FileRecord, Manifest
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import parse_report
@@ -77,6 +79,11 @@ def _bench(release: Path, state: Path, *more: str) -> subprocess.CompletedProces
     )
 
 
+def _kept(state: Path) -> Choice:
+    (choice,) = parse_choices((state / "choice.json").read_bytes()).choices
+    return choice
+
+
 @pytest.fixture(scope="module")
 def chosen(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("state")
@@ -88,7 +95,7 @@ def chosen(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_first_benchmark_measures_every_candidate_and_keeps_its_choice(
     chosen: Path, release: Path
 ) -> None:
-    choice = parse_choice((chosen / "choice.json").read_bytes())
+    choice = _kept(chosen)
     assert {row.variant for row in choice.rows} == {_FIRST, _SECOND}
     assert all(row.problem is None and len(row.medians_ns) == 5 for row in choice.rows)
     assert choice.key.runtime is RuntimeName.ONNXRUNTIME
@@ -105,7 +112,7 @@ def test_the_next_benchmark_follows_it_and_has_it_in_its_report(
     assert ended.returncode == 0, ended.stderr
     report = parse_report(ended.stdout.encode())
     assert (chosen / "choice.json").read_bytes() == kept
-    assert report.choice == parse_choice(kept)
+    assert report.choice == _kept(chosen)
     assert report.model.variant == report.choice.variant
     assert report.runtime.options == report.choice.options
     assert [str(run.method.scenario) for run in report.runs] == ["single_stream"]
@@ -114,16 +121,16 @@ def test_the_next_benchmark_follows_it_and_has_it_in_its_report(
 def test_it_is_made_again_when_asked_for_and_when_the_file_is_damaged(
     chosen: Path, release: Path, tmp_path: Path
 ) -> None:
-    kept = parse_choice((chosen / "choice.json").read_bytes())
+    kept = _kept(chosen)
     state = tmp_path / "state"
     state.mkdir()
-    (state / "choice.json").write_bytes(kept.to_bytes()[:-7])
+    (state / "choice.json").write_bytes(Choices((kept,)).to_bytes()[:-7])
     ended = _bench(release, state)
     assert ended.returncode == 0, ended.stderr
     assert "warning: choice.json is not valid JSON" in ended.stderr
-    again = parse_choice((state / "choice.json").read_bytes())
+    again = _kept(state)
     assert _bench(release, state, "--choose").returncode == 0
-    asked = parse_choice((state / "choice.json").read_bytes())
+    asked = _kept(state)
     assert kept.created < again.created < asked.created
 
 
@@ -134,25 +141,29 @@ def test_choosing_among_what_was_already_named_is_refused(release: Path, tmp_pat
 
 
 def test_the_daemon_follows_the_choice(chosen: Path, release: Path, tmp_path: Path) -> None:
-    choice = parse_choice((chosen / "choice.json").read_bytes())
+    choice = _kept(chosen)
     second = next(row for row in choice.rows if row.variant == _SECOND)
     altered = replace(choice, variant=second.variant, options=second.options)
-    (tmp_path / "choice.json").write_bytes(altered.to_bytes())
+    (tmp_path / "choice.json").write_bytes(Choices((altered,)).to_bytes())
     process = subprocess.Popen(
         runner_command("serve", "--port", "0", "--release", str(release), "--state", str(tmp_path)),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env=runner_environment(),
     )
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     assert process.stdout is not None
-    process.stdout.readline()
-    process.terminate()
-    _, log = process.communicate()
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "listening" in line:
+            process.terminate()
+    process.wait()
+    process.stdout.close()
     watchdog.cancel()
-    events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in lines if line.startswith("{")]
     verified = next(each for each in events if each["event"] == "release verified")
     assert verified["variant"] == _SECOND
 
@@ -274,3 +285,23 @@ def test_a_busy_daemon_is_not_measured_beside_unless_asked(release: Path, tmp_pa
     assert (tmp_path / "serving.json").stat().st_size > 0
     assert read_serving(tmp_path) is None
     assert _bench(release, tmp_path, "--threads", "1").returncode == 0
+
+
+def test_a_benchmark_that_is_ended_takes_its_worker_along(release: Path, tmp_path: Path) -> None:
+    places = ("--release", str(release), "--state", str(tmp_path))
+    bench = subprocess.Popen(
+        runner_command("bench", "--choose", *places),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=runner_environment(),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (workers := psutil.Process(bench.pid).children()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        bench.kill()
+        bench.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert (len(gone), alive) == (1, [])
