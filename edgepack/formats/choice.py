@@ -25,8 +25,10 @@ from edgepack.formats.typed import (
 from edgepack.formats.variants import RuntimeName
 
 SCHEMA: Final = "edgepack.choice/1"
-#: Nine candidates with ten options each have about 30 kB.
-MAX_CHOICE_BYTES: Final = 256 * 1024
+#: The release that serves, one on trial, and those before them.
+MAX_CHOICES: Final = 4
+#: Four choices among nine candidates with ten options each have about 120 kB.
+MAX_CHOICE_BYTES: Final = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +79,61 @@ class Choice:
     options: EngineOptions
     reason: Sentence
     rows: tuple[ChoiceRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a box keeps in `choice.json`: the newest choice of each of its last releases.
+
+    A release on trial is chosen for beside the one that serves, so there is more than one.
+    """
+
+    choices: tuple[Choice, ...] = ()
     schema: str = SCHEMA
+
+    def of_release(self, release: str) -> Choice | None:
+        """Returns the choice for a release, or None."""
+        return next((each for each in self.choices if each.key.release == release), None)
+
+    def with_choice(self, choice: Choice) -> Choices:
+        """Returns these with another one, in place of that release's former and of the oldest."""
+        others = [each for each in self.choices if each.key.release != choice.key.release]
+        return Choices((choice, *others)[:MAX_CHOICES])
 
     def to_bytes(self) -> bytes:
         """Returns the canonical JSON of `choice.json`."""
         return canonical_json(to_plain(self))
 
 
-def parse_choice(data: bytes) -> Choice:
+def parse_choices(data: bytes) -> Choices:
     """Parses `choice.json`.
 
     Args:
         data: Its bytes.
 
     Returns:
-        The choice; fields this version does not know are dropped.
+        The choices; fields this version does not know are dropped.
 
     Raises:
-        BundleError: Too long, not JSON, of another version, or not a choice.
+        BundleError: Too long, not JSON, of another version, or with something that is no choice.
     """
     document = parse_json(data, what="choice.json", limit=MAX_CHOICE_BYTES)
     if document.get("schema") != SCHEMA:
         raise BundleError(
             f"choice.json: schema {document.get('schema')!r:.80}, expected '{SCHEMA}'"
         )
-    problems = check_value(Choice, document, "")
+    problems = check_value(Choices, document, "")
     if not problems:
-        choice = cast("Choice", from_plain(Choice, document))
-        if _is_measured(choice):
-            return choice
-        problems = [Problem("variant", f"'{choice.variant}' has no sound row of its own")]
+        kept = cast("Choices", from_plain(Choices, document))
+        problems = [
+            Problem(f"choices[{i}].variant", f"'{each.variant}' has no sound row of its own")
+            for i, each in enumerate(kept.choices)
+            if not _is_measured(each)
+        ]
+        if not problems:
+            return kept
     lines = "".join(f"\n  {problem}" for problem in problems[:20])
-    raise BundleError(f"choice.json is not a choice: {len(problems)} problems{lines}")
+    raise BundleError(f"choice.json holds no choices: {len(problems)} problems{lines}")
 
 
 def _is_measured(choice: Choice) -> bool:

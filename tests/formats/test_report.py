@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepack.formats.choice import Choice, ChoiceKey, ChoiceRow, parse_choice
+from edgepack.formats.choice import Choice, ChoiceKey, ChoiceRow, Choices, parse_choices
 from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.errors import BundleError
 from edgepack.formats.options import EngineOptions
@@ -238,13 +238,13 @@ def test_a_report_carries_a_choice_and_what_the_server_scenario_tried() -> None:
     run = replace(run, method=method, queue=_distribution(), over_latency=1, bound_met=True)
     served = replace(report, runs=(run,), choice=choice)
     assert parse_report(served.to_bytes()) == served
-    assert parse_choice(choice.to_bytes()) == choice
+    assert parse_choices(Choices((choice,)).to_bytes()) == Choices((choice,))
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_parser_of_a_choice(data: bytes) -> None:
     with pytest.raises(BundleError):
-        parse_choice(data)
+        parse_choices(data)
 
 
 def test_a_report_that_is_wrong_does_not_parse(document: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepack.formats.choice import MAX_CHOICE_BYTES, Choice, ChoiceKey, parse_choice
+from edgepack.formats.choice import MAX_CHOICE_BYTES, Choice, ChoiceKey, Choices, parse_choices
 from edgepack.formats.errors import BundleError
 from edgepack.formats.options import EngineOptions
 from edgepack.runner.bench.device import Platform, read_device, this_platform
@@ -93,10 +93,11 @@ def settle_release(
     if variant is not None or threads is not None:
         return Settled(release, EngineOptions(threads or 1), "asked for")
     default = Settled(release, EngineOptions(), "the bundle's first candidate, one thread")
-    choice, warning = read_choice(paths.state)
+    kept, warning = read_choices(paths.state)
     if warning is not None:
         return _with_warning(default, warning)
-    if choice is None or choice.key.release != release.id:
+    choice = kept.of_release(release.id)
+    if choice is None:
         return default
     if choice.key != choice_key(release, box) or not _is_possible(choice, release):
         return _with_warning(default, "the choice was made on another runtime, kernel or CPU")
@@ -152,32 +153,33 @@ def choice_key(release: Release, box: Box) -> ChoiceKey:
     )
 
 
-def read_choice(state: Path | None) -> tuple[Choice | None, str | None]:
-    """Reads the choice that was kept.
+def read_choices(state: Path | None) -> tuple[Choices, str | None]:
+    """Reads the choices that were kept.
 
     Args:
         state: The state folder, or None.
 
     Returns:
-        The choice or None, and what is wrong with the file that lies there or None.
+        The choices, none when there is no file or a damaged one, and what is wrong with the file
+        that lies there or None.
     """
     if state is None:
-        return None, None
+        return Choices(), None
     try:
         with (state / _FILE).open("rb") as file:
             data = file.read(MAX_CHOICE_BYTES + 1)
     except FileNotFoundError:
-        return None, None
+        return Choices(), None
     except OSError as error:
-        return None, f"{_FILE} cannot be read: {error.strerror or error}"
+        return Choices(), f"{_FILE} cannot be read: {error.strerror or error}"
     try:
-        return parse_choice(data), None
+        return parse_choices(data), None
     except BundleError as error:
-        return None, f"{error.message.splitlines()[0]}; the choice is made anew by bench"
+        return Choices(), f"{error.message.splitlines()[0]}; the choice is made anew by bench"
 
 
 def keep_choice(state: Path | None, choice: Choice) -> str | None:
-    """Writes a choice durably.
+    """Writes a choice durably, beside those of other releases.
 
     Args:
         state: The state folder, made if needed; or None.
@@ -190,7 +192,8 @@ def keep_choice(state: Path | None, choice: Choice) -> str | None:
         return "the choice is not kept: no state folder is known"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        write_durably(state / _FILE, choice.to_bytes())
+        kept, _ = read_choices(state)
+        write_durably(state / _FILE, kept.with_choice(choice).to_bytes())
     except OSError as error:
         return f"the choice is not kept: {error.strerror or error}"
     return None

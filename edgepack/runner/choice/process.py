@@ -6,12 +6,14 @@ Used by `choosing`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,24 +94,43 @@ def launch_worker(request: bytes) -> WorkerEnd:
     if sys.pycache_prefix is not None:
         environment["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     command = [sys.executable, "-s", "-S", "-m", "edgepack.runner.choice.worker"]
+    late = threading.Event()
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        # Without a buffer nothing is left to be written to a worker that died at once.
+        bufsize=0,
         env=environment,
     ) as process:
+        timer = threading.Timer(_LIMIT_S, _end, (process, late))
+        timer.start()
         try:
-            output, _ = process.communicate(request, timeout=_LIMIT_S)
-            status: int | None = process.returncode
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            status = None
+            # Its input stays open: when it ends, this process has, and the worker goes as well.
+            output = _talk(process, request)
+            status = process.wait()
         except BaseException:
             process.kill()
             raise
-    return WorkerEnd(status, output.decode("utf-8", "replace"))
+        finally:
+            timer.cancel()
+    return WorkerEnd(None if late.is_set() else status, output.decode("utf-8", "replace"))
+
+
+def _talk(process: subprocess.Popen[bytes], request: bytes) -> bytes:
+    if process.stdin is None or process.stdout is None:
+        return b""
+    # A worker that is dead already takes nothing; its status says why.
+    with contextlib.suppress(OSError):
+        process.stdin.write(request + b"\n")
+        process.stdin.flush()
+    return process.stdout.read()
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
 
 
 def _read(output: str, trials: tuple[Trial, ...]) -> tuple[dict[Trial, _Seen], Trial | None]:

@@ -1,14 +1,17 @@
 """Measures trials in a process of its own: `python -m edgepack.runner.choice.worker`.
 
-A runtime that crashes takes this process down and not the benchmark. One JSON object on standard
-input says what to try; standard output has one JSON object a line, written at once, so that the
-last line says what it died of. It is not aware of the decision. Started by `process`.
+A runtime that crashes takes this process down and not the benchmark. The first line of standard
+input is one JSON object that says what to try, and the input's end ends the worker; standard
+output has one JSON object a line, written at once, so that the last line says what it died of.
+It is not aware of the decision. Started by `process`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,7 +56,8 @@ class LineWriter:
 
 def main() -> int:
     """Reads the request and measures; returns the exit status."""
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     trials: tuple[Trial, ...] = from_plain(tuple[Trial, ...], request["trials"])
     directory = Path(request["release"])
 
@@ -66,6 +70,12 @@ def main() -> int:
 
     measure_trials(trials, load, open_trial, SystemClock(), LineWriter(sys.stdout, trials))
     return 0
+
+
+def _end_with_parent() -> None:
+    # A benchmark that is killed must not leave a worker behind that takes the box's cores.
+    sys.stdin.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

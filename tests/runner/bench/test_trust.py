@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -174,9 +172,3 @@ def test_server_needs_its_99th_percentile(report: Report) -> None:
     few = replace(server.runs[0], compute=replace(server.runs[0].compute, p99=None))
     assert "n_below_minimum" in grade_trust(replace(server, runs=(few,))).reasons
     assert grade_trust(server).reasons == ()
-
-
-def test_every_reason_is_in_the_documentation(repository: Path) -> None:
-    text = (repository / "docs" / "benchmarking.md").read_text()
-    documented = dict(re.findall(r"^\| `(\w+)` \| ([XCB]) \|", text, re.MULTILINE))
-    assert documented == {reason: str(grade) for reason, grade in REASONS.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgepack.formats.choice import Choice
+from edgepack.formats.choice import MAX_CHOICES, Choice, Choices
 from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
@@ -17,7 +17,7 @@ from edgepack.runner.choice.choosing import (
     Box,
     choose,
     keep_choice,
-    read_choice,
+    read_choices,
     settle_release,
 )
 from edgepack.runner.choice.process import WorkerEnd
@@ -146,11 +146,11 @@ def _changed(change: Callable[[Any], None]) -> Callable[[bytes], bytes]:
         lambda _: b"[" * 100_000,
         lambda _: b"{}" + b" " * 300_000,
         _changed(lambda d: d.update(schema="edgepack.choice/2")),
-        _changed(lambda d: d.pop("rows")),
-        _changed(lambda d: d.update(variant="tflite-fp16")),
-        _changed(lambda d: d["options"].update(threads=0)),
-        _changed(lambda d: d["rows"][0]["options"].update(spinning="yes")),
-        _changed(lambda d: d.update(rows=[])),
+        _changed(lambda d: d["choices"][0].pop("rows")),
+        _changed(lambda d: d["choices"][0].update(variant="tflite-fp16")),
+        _changed(lambda d: d["choices"][0]["options"].update(threads=0)),
+        _changed(lambda d: d["choices"][0]["rows"][0]["options"].update(spinning="yes")),
+        _changed(lambda d: d["choices"][0].update(rows=[])),
     ],
 )
 def test_a_damaged_choice_is_passed_over_with_a_warning(
@@ -183,8 +183,8 @@ def test_a_state_folder_that_cannot_be_written_is_told_and_no_fault(
     assert trouble is not None
     assert trouble.startswith("the choice is not kept: ")
     assert keep_choice(None, choice) == "the choice is not kept: no state folder is known"
-    assert read_choice(tmp_path / "file" / "state")[0] is None
-    assert read_choice(None) == (None, None)
+    assert read_choices(tmp_path / "file" / "state")[0] == Choices()
+    assert read_choices(None) == (Choices(), None)
 
 
 def test_one_candidate_on_one_core_is_no_choice(tmp_path: Path) -> None:
@@ -205,10 +205,25 @@ def test_a_box_that_runs_no_candidate_is_told_why(paths: BoxPaths, box: Box) -> 
 
 def test_a_choice_reads_back_as_itself(paths: BoxPaths, box: Box) -> None:
     choice = _chosen(paths, box)
-    assert read_choice(paths.state) == (choice, None)
+    assert read_choices(paths.state) == (Choices((choice,)), None)
     assert choice.key.runtime_version == "2.3.0"
     assert (choice.key.cores_allowed, choice.key.kernel) == (2, PI_PLATFORM.kernel)
     assert len(choice.rows) == 4
+
+
+def test_a_release_on_trial_does_not_take_the_others_choice(paths: BoxPaths, box: Box) -> None:
+    choice = _chosen(paths, box)
+    for number in range(MAX_CHOICES - 1):
+        other = replace(choice, key=replace(choice.key, release=f"{number}" * 64))
+        keep_choice(paths.state, other)
+        keep_choice(paths.state, other)
+    assert settle_release(paths, box).choice == choice
+    one_more = replace(choice, key=replace(choice.key, release="f" * 64))
+    keep_choice(paths.state, one_more)
+    kept, _ = read_choices(paths.state)
+    assert len(kept.choices) == MAX_CHOICES
+    assert kept.of_release(choice.key.release) is None
+    assert kept.of_release("f" * 64) == one_more
 
 
 def test_a_runtimes_version_is_found_without_importing_it(tmp_path: Path) -> None:
