@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, cast
 
 from edgepack.formats.canonical import canonical_json, parse_json
 from edgepack.formats.device import DeviceFacts, Environment
+from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.typed import (
     Count,
@@ -254,6 +255,7 @@ class Report:
         report_id: Random UUID; a second copy of it is the same report.
         created: RFC 3339, UTC, by the box's own clock.
         device_id: Random, made at install; None when the box could not keep one.
+        drift: What the daemon of this box was asked and answered; None: it counted nothing.
     """
 
     report_id: str
@@ -273,6 +275,7 @@ class Report:
     golden: GoldenFacts
     trust: Trust
     schema: str = SCHEMA
+    drift: DriftFacts | None = None
 
     def to_bytes(self) -> bytes:
         """Returns the canonical JSON that is spooled and sent."""
@@ -324,8 +327,25 @@ def _check_meaning(report: Mapping[str, Any]) -> list[Problem]:
             problems.append(Problem(place, "expected 64 lower-case hexadecimal digits"))
     for place, kind, part in _parts_with_reasons(report):
         problems += _check_reasons(place, kind, part)
+    problems += _check_drift(report.get("drift"))
     if report["device"]["emulated"] and report["trust"]["grade"] != Grade.X:
         problems.append(Problem("trust.grade", "an emulated run is graded X"))
+    return problems
+
+
+def _check_drift(drift: Mapping[str, Any] | None) -> list[Problem]:
+    if drift is None:
+        return []
+    problems = [
+        Problem(f"drift.{name}", f"got '{drift[name]:.80}'")
+        for name in ("since", "until")
+        if not _TIME.fullmatch(drift[name])
+    ]
+    for name, each in drift["features"].items():
+        place, bins = f"drift.features.{name}", len(each["edges"]) + 1
+        if (len(each["expected"]), len(each["counts"])) != (bins, bins):
+            problems.append(Problem(place, f"expected {bins} shares and {bins} counts"))
+        problems += _check_reasons(place, DriftFeature, each)
     return problems
 
 
