@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgepack import __version__
@@ -19,6 +19,7 @@ from edgepack.runner.bench.environment import kernel_clock_synced
 from edgepack.runner.bench.process import ThisProcess
 from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.clock import Clock
+from edgepack.runner.drift.keeping import read_drift
 from edgepack.runner.durable import write_durably
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.release import Release, load_release
@@ -87,6 +88,8 @@ def run_bench(
     )
     identity = Identity(str(uuid.uuid4()), ensure_device_id(paths.state), __version__)
     report = measure_release(release, Duration(duration), identity, around)
+    if paths.state is not None:
+        report = replace(report, drift=read_drift(paths.state, release.manifest, clock))
     data = report.to_bytes()
     if out is not None:
         _write(out, data)
