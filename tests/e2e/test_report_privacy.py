@@ -24,6 +24,7 @@ from edgepack.formats.variants import RuntimeName
 from tests.e2e.real_models import (
     ITEMS,
     make_tflite,
+    port_of,
     runner_command,
     runner_environment,
     write_real_release,
@@ -91,15 +92,15 @@ def told(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
     try:
-        assert process.stdout is not None
-        _shop(int(process.stdout.readline().rsplit(":", 1)[1]))
+        _shop(port_of(process))
         # Measured while the daemon runs, and again when it has written its last.
         _run("bench", *places)
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate()
+        log = "".join(process.communicate())
     finally:
         watchdog.cancel()
         process.kill()
+        process.wait()
     bench = _run("bench", *places, "--out", str(state / "report.json"))
     spooled = sorted((state / "spool").glob("*.json"))
     assert len(spooled) == 2
