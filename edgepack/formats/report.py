@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, cast
 from edgepack.formats.canonical import canonical_json, parse_json
 from edgepack.formats.choice import Choice
 from edgepack.formats.device import DeviceFacts, Environment
+from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.typed import (
@@ -286,6 +287,7 @@ class Report:
         created: RFC 3339, UTC, by the box's own clock.
         device_id: Random, made at install; None when the box could not keep one.
         choice: How the box chose among the bundle's candidates; None when it did not.
+        drift: What the daemon of this box was asked and answered; None: it counted nothing.
     """
 
     report_id: str
@@ -306,6 +308,7 @@ class Report:
     trust: Trust
     choice: Choice | None = None
     schema: str = SCHEMA
+    drift: DriftFacts | None = None
 
     def to_bytes(self) -> bytes:
         """Returns the canonical JSON that is spooled and sent."""
@@ -357,8 +360,25 @@ def _check_meaning(report: Mapping[str, Any]) -> list[Problem]:
             problems.append(Problem(place, "expected 64 lower-case hexadecimal digits"))
     for place, kind, part in _parts_with_reasons(report):
         problems += _check_reasons(place, kind, part)
+    problems += _check_drift(report.get("drift"))
     if report["device"]["emulated"] and report["trust"]["grade"] != Grade.X:
         problems.append(Problem("trust.grade", "an emulated run is graded X"))
+    return problems
+
+
+def _check_drift(drift: Mapping[str, Any] | None) -> list[Problem]:
+    if drift is None:
+        return []
+    problems = [
+        Problem(f"drift.{name}", f"got '{drift[name]:.80}'")
+        for name in ("since", "until")
+        if not _TIME.fullmatch(drift[name])
+    ]
+    for name, each in drift["features"].items():
+        place, bins = f"drift.features.{name}", len(each["edges"]) + 1
+        if (len(each["expected"]), len(each["counts"])) != (bins, bins):
+            problems.append(Problem(place, f"expected {bins} shares and {bins} counts"))
+        problems += _check_reasons(place, DriftFeature, each)
     return problems
 
 

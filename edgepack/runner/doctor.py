@@ -193,7 +193,11 @@ def _check_spool(paths: BoxPaths) -> Iterator[Finding]:
     if paths.spool is None:
         return
     spool = Spool(paths.spool)
-    waiting, dropped = spool.waiting(), spool.dropped()
+    try:
+        waiting, dropped = spool.waiting(), spool.dropped()
+    except DeviceError as error:
+        yield _failed("spool", DeviceError, error.message, error.hint)
+        return
     found = f"{len(waiting)} reports wait, {dropped} were dropped"
     used = sum(each.size_bytes for each in waiting)
     if dropped or used > MAX_SPOOL_BYTES // 2:

@@ -1,4 +1,4 @@
-"""The runner's command line: `edgepack-runner serve | bench | report | check | status | doctor`.
+"""The runner's commands: `serve`, `bench`, `report`, `check`, `status`, `doctor`, `reset-id`.
 
 The one boundary where errors become text and exit statuses, and the only place of the runner
 that prints, beside `predict`. Runtimes and numpy are imported by the command that needs them.
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_status(commands)
     _add_doctor(commands)
+    _add_reset_id(commands)
     return parser
 
 
@@ -221,6 +222,16 @@ def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--network", metavar="URL", help="also try to reach the hub there; else no network is used"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_reset_id(commands: _Commands[argparse.ArgumentParser]) -> None:
+    _add(
+        commands,
+        "reset-id",
+        _reset_id,
+        "Give this box a new random id, as when it moves to another shop.",
+        "reset-id",
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -397,6 +408,13 @@ def _doctor(options: argparse.Namespace) -> int:
         if each.hint is not None and each.status != "ok":
             print(f"      hint: {each.hint}")
     return code
+
+
+def _reset_id(options: argparse.Namespace) -> int:
+    from edgepack.runner.state import reset_device_id
+
+    print(reset_device_id(_state_of(_paths(options))))
+    return 0
 
 
 def _paths(options: argparse.Namespace) -> BoxPaths:

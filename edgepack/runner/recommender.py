@@ -61,6 +61,8 @@ class Answer(NamedTuple):
         fallback: Why these are popular items; None when the model ranked them.
         compute_ns: Time inside the engine; None when it did not run to its end.
         failure: What the engine said when it failed.
+        ranked_scores: All scores of the model's ranking, seen items included, best first;
+            empty when the model did not rank.
     """
 
     items: list[str]
@@ -69,6 +71,7 @@ class Answer(NamedTuple):
     fallback: Fallback | None
     compute_ns: int | None
     failure: str | None = None
+    ranked_scores: Sequence[float] = ()
 
 
 class Recommender:
@@ -155,7 +158,14 @@ class Recommender:
             kept = [i for i, item in enumerate(items) if item not in leave_out][:k]
             items = [items[i] for i in kept]
             scores = [scores[i] for i in kept]
-        return Answer(items[:k], scores[:k], ranking.unknown, None, ranking.compute_ns)
+        return Answer(
+            items[:k],
+            scores[:k],
+            ranking.unknown,
+            None,
+            ranking.compute_ns,
+            ranked_scores=ranking.scores,
+        )
 
     def without_model(self, history: Sequence[str]) -> Fallback | None:
         """Tells why a history's answer does not need the model; None when it does."""

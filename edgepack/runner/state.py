@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepack.formats.errors import ConfigError
-from edgepack.runner.durable import write_durably
+from edgepack.formats.errors import ConfigError, DeviceError
+from edgepack.runner.durable import LOCAL, write_durably
 
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _DEVICE_ID_FILE = "device_id"
@@ -100,11 +100,36 @@ def ensure_device_id(state: Path | None) -> str | None:
     existing = read_device_id(state)
     if existing is not None or state is None:
         return existing
-    # Random, never derived from hardware: it says nothing about the box or its shop.
-    made = str(uuid.uuid4())
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        write_durably(state / _DEVICE_ID_FILE, f"{made}\n".encode())
+        return _make_device_id(state)
     except OSError:
         return None
+
+
+def reset_device_id(state: Path) -> str:
+    """Gives the box a new random id, by which nobody knows it as the box it was.
+
+    Args:
+        state: The state folder, made if needed.
+
+    Returns:
+        The new id; reports that are made from now on carry it.
+
+    Raises:
+        DeviceError: The folder cannot be written; the id is the old one then.
+    """
+    try:
+        return _make_device_id(state)
+    except OSError as error:
+        raise DeviceError(
+            f"{state}: the id cannot be kept: {error.strerror or error}",
+            hint="name a folder this user may write with --state DIR",
+        ) from error
+
+
+def _make_device_id(state: Path) -> str:
+    # Random, never derived from hardware: it says nothing about the box or its shop.
+    made = str(uuid.uuid4())
+    LOCAL.make_directory(state)
+    write_durably(state / _DEVICE_ID_FILE, f"{made}\n".encode())
     return made

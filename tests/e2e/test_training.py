@@ -25,6 +25,7 @@ from edgepack.build.training.loss import (
 )
 from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
+from edgepack.runner.drift.bins import read_reference
 
 # Keras 3.15 asks TensorFlow's variables for their arrays in a way NumPy 2 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -125,7 +126,14 @@ def test_a_trained_directory_holds_all_that_a_build_needs(
     assert samples["item_counts"].shape == (catalogue + 1,)
     assert list(model.facts["metrics"]) == ["markov", "model", "popularity"]
     assert len(model.facts["popular"]) == 50
-    assert sum(model.facts["reference"]["history_length"]["counts"]) == len(samples["histories"])
+    reference = model.facts["reference"]
+    data = model.facts["data"]
+    # Every event but the first of a session, which nothing comes before, and the test's target.
+    asked = data["events_kept"] - 2 * data["sessions_kept"]
+    assert sum(reference["history_length"]["counts"]) == asked < 5000
+    bins = read_reference(reference)
+    assert None not in (bins.history_length, bins.top_score, bins.score_spread)
+    assert bins.spread_rank == 10
     assert (model.directory / "model.h5").exists() is (name == "bilstm")
 
 

@@ -283,3 +283,48 @@ def test_no_value_anywhere_breaks_the_check(data: st.DataObject) -> None:
         place[key] = data.draw(_JSON)
         break
     check_report(altered)
+
+
+def _with_drift(**changes: Any) -> dict[str, Any]:
+    feature = {"edges": [1.0], "expected": [0.5, 0.5], "counts": [600, 400], "distance": 0.1}
+    drift = {
+        "since": "2026-11-23T09:00:00Z",
+        "until": "2026-11-24T09:00:00Z",
+        "histories": 1000,
+        "empty_histories": 0,
+        "items": 3000,
+        "unknown_items": 30,
+        "features": {"top_score": {**feature, **changes.pop("feature", {})}},
+        **changes,
+    }
+    document: dict[str, Any] = json.loads(_report().to_bytes())
+    return {**document, "drift": drift}
+
+
+def test_a_report_from_before_there_was_drift_can_be_read() -> None:
+    document = json.loads(_report().to_bytes())
+    del document["drift"]
+    assert check_report(document) == []
+    assert parse_report(json.dumps(document).encode()).drift is None
+
+
+def test_a_report_may_carry_drift() -> None:
+    document = _with_drift()
+    assert check_report(document) == []
+    drift = parse_report(json.dumps(document).encode()).drift
+    assert drift is not None
+    assert drift.features["top_score"].counts == (600, 400)
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        (_with_drift(since="yesterday"), "drift.since"),
+        (_with_drift(unknown_items=-1), "drift.unknown_items"),
+        (_with_drift(feature={"counts": [1000]}), "drift.features.top_score"),
+        (_with_drift(feature={"expected": [1.0]}), "drift.features.top_score"),
+        (_with_drift(feature={"distance": None}), "drift.features.top_score.distance"),
+    ],
+)
+def test_drift_that_makes_no_sense_is_named(document: dict[str, Any], where: str) -> None:
+    assert [each.where for each in check_report(document)] == [where]

@@ -140,6 +140,14 @@ def test_reports_that_pile_up_are_told(well: Examination) -> None:
     assert code == 0
 
 
+def test_a_spool_that_cannot_be_read_is_a_fault_and_not_an_empty_one(well: Examination) -> None:
+    assert well.paths.spool is not None
+    well.paths.spool.symlink_to(well.paths.spool.name)
+    finding, code = found(well, "spool")
+    assert (finding.status, code) == ("fail", DeviceError.exit_code)
+    assert "reports cannot be kept" in finding.found
+
+
 @pytest.mark.parametrize(
     "moment", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)]
 )

@@ -11,9 +11,10 @@ from edgepack.formats.errors import ConfigError
 from edgepack.runner import main as program
 from edgepack.runner.main import main
 from edgepack.runner.reports.spool import Spool
+from edgepack.runner.state import read_device_id
 from tests.runner.simulators import write_release
 
-_COMMANDS = ("serve", "bench", "report", "check", "status", "doctor")
+_COMMANDS = ("serve", "bench", "report", "check", "status", "doctor", "reset-id")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_a_mistyped_command_line_is_a_usage_error(
     assert "usage" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "bench", "check", "status"])
+@pytest.mark.parametrize("command", ["serve", "bench", "check", "status", "reset-id"])
 def test_without_an_installation_the_error_says_what_to_do(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,3 +124,59 @@ def test_a_bad_url_is_refused_before_anything_is_sent(
     arguments = ["report", "--send", "hub", "--release", str(tmp_path), "--state", str(tmp_path)]
     assert main(arguments) == ConfigError.exit_code
     assert "not an http or https URL" in capsys.readouterr().err
+
+
+def test_a_reset_prints_the_new_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reset-id", "--release", str(tmp_path), "--state", str(tmp_path)]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out.strip()
+    assert main(arguments) == 0
+    second = capsys.readouterr().out.strip()
+    assert uuid.UUID(first) != uuid.UUID(second)
+    assert read_device_id(tmp_path) == second
+
+
+def test_sending_without_a_hub_says_how_to_name_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["report", "--send", "--release", str(tmp_path), "--state", str(tmp_path)]
+    assert main(arguments) == ConfigError.exit_code
+    error = capsys.readouterr().err
+    assert "no hub is known" in error
+    assert "hub.url in runner.toml" in error
+
+
+def test_a_settings_file_with_mistakes_stops_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runner.toml").write_text("[hub]\nurk = 1\n[spool]\nmax_count = 0\n")
+    arguments = ["report", "--spool", "--release", str(tmp_path), "--state", str(tmp_path)]
+    assert main(arguments) == ConfigError.exit_code
+    error = capsys.readouterr().err
+    assert "hub.urk: unknown key; did you mean 'url'?" in error
+    assert "spool.max_count: 0 is below 1" in error
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    settings = tmp_path / "other.toml"
+    settings.write_text('[hub]\nurl = "https://hub.example/x"\ntoken_file = "token"\n')
+    places = ("--release", str(tmp_path), "--state", str(tmp_path), "--config", str(settings))
+    assert main(["report", "--spool", *places]) == 0
+    assert "warning: hub.token_file" in capsys.readouterr().err
+
+
+def test_a_hub_that_was_typed_gets_no_token_that_was_set_for_another(tmp_path: Path) -> None:
+    (tmp_path / "runner.toml").write_text(
+        '[hub]\nurl = "https://hub.example/x"\ntoken_file = "token"\nca_file = "ca.pem"\n'
+    )
+    places = ("--release", str(tmp_path), "--state", str(tmp_path))
+    for typed, token in (((), tmp_path / "token"), (("https://other.example/x",), None)):
+        options = program._parser().parse_args(["report", "--send", *typed, *places])
+        hub = program._hub_of(options, program._settings(options, program._paths(options)))
+        assert hub.token_file == token
+        assert hub.ca_file == tmp_path / "ca.pem"

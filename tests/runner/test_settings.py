@@ -128,7 +128,7 @@ def test_everything_wrong_is_told_at_once_with_its_key_path() -> None:
         [hub]
         url = "ftp://hub"
         [bench]
-        duration = "standart"
+        duration = "mlpref"
         """
     )
     assert message.startswith("/etc/box/runner.toml: 8 problems")
@@ -140,8 +140,8 @@ def test_everything_wrong_is_told_at_once_with_its_key_path() -> None:
         "limit: unknown table; did you mean 'limits'?",
         "limits.body_bytes: 1 is below 1024",
         "hub.url: 'ftp://hub' is not an http or https URL",
-        "bench.duration: got 'standart', expected one of quick, standard, mlperf; "
-        "did you mean 'standard'?",
+        "bench.duration: got 'mlpref', expected one of quick, standard, mlperf; "
+        "did you mean 'mlperf'?",
     ):
         assert expected in message
 

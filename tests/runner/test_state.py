@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.formats.errors import ConfigError
-from edgepack.runner.state import ensure_device_id, find_paths, read_device_id
+from edgepack.formats.errors import ConfigError, DeviceError
+from edgepack.runner.state import (
+    ensure_device_id,
+    find_paths,
+    read_device_id,
+    reset_device_id,
+)
 
 
 def test_without_a_root_or_a_release_there_is_nothing_to_run() -> None:
@@ -58,3 +63,17 @@ def test_an_id_that_cannot_be_kept_is_not_made_up(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert ensure_device_id(tmp_path / "file") is None
     assert ensure_device_id(None) is None
+
+
+def test_a_reset_makes_another_id_that_stays(tmp_path: Path) -> None:
+    state = tmp_path / "not yet" / "made"
+    first = reset_device_id(state)
+    second = reset_device_id(state)
+    assert first != second == ensure_device_id(state)
+    assert [path.name for path in state.iterdir()] == ["device_id"]
+
+
+def test_a_reset_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DeviceError, match="the id cannot be kept"):
+        reset_device_id(tmp_path / "file")

@@ -20,6 +20,8 @@ FORMAT = 1
 POPULAR_ITEMS = 50
 # Rows on which the quality of variants is measured.
 _QUALITY_ROWS = 5_000
+# Rows of which the distributions for noticing drift are made.
+_REFERENCE_ROWS = 5_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -45,6 +47,21 @@ def make_samples(project: Project, sequences: Sequences) -> dict[str, NDArray[An
         "targets": targets,
         "item_counts": sequences.counts(1),
     }
+
+
+def asked_histories(project: Project, sequences: Sequences) -> NDArray[np.int32]:
+    """Histories as a shop asks about them: after each event of a session, not at its end alone.
+
+    Args:
+        project: Its sequence length and seed.
+        sequences: All sequences.
+
+    Returns:
+        int32[n, L], n at most 5,000, drawn evenly from all prefixes without the test's targets.
+    """
+    random = np.random.default_rng(project.training.seed)
+    seen, _ = prefixes(sequences, 1, project.sequence_length)
+    return seen[np.sort(random.permutation(len(seen))[:_REFERENCE_ROWS])]
 
 
 def data_facts(interactions: Interactions, sequences: Sequences) -> dict[str, Any]:
@@ -73,12 +90,13 @@ def reference_distributions(
     """What a box in the field should see, to notice drift.
 
     Args:
-        histories: int32[n, L], the test histories.
+        histories: int32[n, L], as a shop asks about them.
         top_scores: float32[n, k], the k best scores of each, best first.
 
     Returns:
         `history_length`: how many histories have 0, 1, .. L items (L: that many or more);
-        `score_quantiles`: of the best and of the k-th best score.
+        `score_quantiles`: of the best and of the k-th best score, and of their `spread`, the
+        one minus the other.
     """
     lengths = (histories > 0).sum(axis=1)
     return {
@@ -89,6 +107,7 @@ def reference_distributions(
         "score_quantiles": {
             "top1": _quantiles(top_scores[:, 0]),
             f"top{top_scores.shape[1]}": _quantiles(top_scores[:, -1]),
+            "spread": _quantiles(top_scores[:, 0] - top_scores[:, -1]),
         },
     }
 

@@ -30,6 +30,7 @@ from edgepack.build.training.archive import rewrite_keras_archive, write_arrays
 from edgepack.build.training.quiet import import_tensorflow
 from edgepack.build.training.record import (
     FORMAT,
+    asked_histories,
     data_facts,
     make_samples,
     popular_items,
@@ -41,7 +42,7 @@ from edgepack.formats.errors import MissingExtraError
 from edgepack.formats.vocabulary import Vocabulary
 
 # Raise it when the same inputs would train to something else, or be written differently.
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 _KIND = "trained"
 
 
@@ -170,18 +171,22 @@ def _evaluate(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metrics of model and baselines on every test target, and the score distributions."""
     history, targets = sequences.histories(1, project.sequence_length)
-    ranks, tops = [], []
+    ranks = [
+        target_ranks(scorer.scores(history[rows]), targets[rows])
+        for rows in batches(len(targets), 256)
+    ]
+    asked = asked_histories(project, sequences)
     cut = min(CUT, len(sequences.vocabulary))
-    for rows in batches(len(targets), 256):
-        scores = scorer.scores(history[rows])
-        ranks.append(target_ranks(scores, targets[rows]))
-        tops.append(-np.sort(-scores[:, 1:], axis=1)[:, :cut])
+    tops = [
+        -np.sort(-scorer.scores(asked[rows])[:, 1:], axis=1)[:, :cut]
+        for rows in batches(len(asked), 256)
+    ]
     metrics = {
         "model": metrics_of_ranks(np.concatenate(ranks)).to_json(),
         "markov": markov_metrics(sequences).to_json(),
         "popularity": popularity_metrics(sequences).to_json(),
     }
-    return metrics, reference_distributions(history, np.concatenate(tops))
+    return metrics, reference_distributions(asked, np.concatenate(tops))
 
 
 def _save_model(project: Project, model: Any, draft: Path) -> None:

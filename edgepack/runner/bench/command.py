@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -30,6 +30,7 @@ from edgepack.runner.choice.choosing import (
 )
 from edgepack.runner.choice.process import launch_worker
 from edgepack.runner.clock import Clock
+from edgepack.runner.drift.keeping import read_drift
 from edgepack.runner.durable import write_durably
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.release import Release, load_release
@@ -121,6 +122,9 @@ def run_bench(
     identity = Identity(str(uuid.uuid4()), ensure_device_id(paths.state), __version__)
     request = Request(settings.duration, settings.scenarios, settled.options, settled.choice)
     report = measure_release(settled.release, request, identity, around)
+    if paths.state is not None:
+        drift = read_drift(paths.state, settled.release.manifest, clock)
+        report = replace(report, drift=drift)
     data = report.to_bytes()
     if settings.out is not None:
         _write(settings.out, data)

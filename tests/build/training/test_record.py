@@ -10,6 +10,7 @@ from edgepack.build.projects import Project, parse_project
 from edgepack.build.projects.project import Schedule
 from edgepack.build.training.loss import sample_classes
 from edgepack.build.training.record import (
+    asked_histories,
     data_facts,
     make_samples,
     popular_items,
@@ -60,6 +61,16 @@ def test_reference_distributions_of_known_histories() -> None:
     assert found["history_length"]["counts"] == [0, 1, 1, 2]
     assert set(found["score_quantiles"]["top1"].values()) == {4.0}
     assert set(found["score_quantiles"]["top2"].values()) == {1.0}
+    assert set(found["score_quantiles"]["spread"].values()) == {3.0}
+
+
+def test_histories_are_those_a_shop_asks_about_without_the_tests_targets() -> None:
+    sequences = sequences_of("abcz", "abcdez")
+    asked = asked_histories(project(), sequences)
+    # After a, ab of the first session; after a, ab, abc, abcd of the second.
+    assert sorted((asked > 0).sum(axis=1).tolist()) == [1, 1, 2, 2, 3, 4]
+    assert sequences.vocabulary.index_of("z") not in asked
+    assert np.array_equal(asked, asked_histories(project(), sequences))
 
 
 def test_popular_items_come_most_popular_first() -> None:
