@@ -22,8 +22,10 @@ VENV = Path(os.environ.get("EDGEPACK_VENV", ROOT / ".venv"))
 LOCK = ROOT / ".ci" / "requirements.lock"
 STAMP = VENV / ".edgepack-set-up"
 
-#: What proving a variant on a foreign CPU needs, and what makes the tests' certificates.
-APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "openssl", "qemu-user-static")
+#: What proving a variant on a foreign CPU needs.
+APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
+#: What only the tests need: certificates, wrong clocks, a service manager, a load.
+TEST_APT_PACKAGES = ("curl", "faketime", "openssl", "procps", "systemd", "wrk")
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +37,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     try:
-        install_system_packages()
+        testing = arguments[0] == "test"
+        install_system_packages((*APT_PACKAGES, *(TEST_APT_PACKAGES if testing else ())))
         make_environment()
     except SetUpError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,16 +52,17 @@ class SetUpError(Exception):
     """Something is missing that this script cannot install itself."""
 
 
-def install_system_packages() -> None:
-    """Installs the emulator and its companions, or says how to."""
-    missing = [name for name in APT_PACKAGES if not is_installed(name)]
+def install_system_packages(packages: tuple[str, ...]) -> None:
+    """Installs the system packages that are missing, or says how to."""
+    missing = [name for name in packages if not is_installed(name)]
     if not missing:
         return
     command = f"apt-get install --no-install-recommends {' '.join(missing)}"
     if shutil.which("apt-get") is None:
         print(f"note: not installed here: {', '.join(missing)}", file=sys.stderr)
     elif os.geteuid() != 0:
-        print(f"note: to prove variants on ARM, run once: sudo {command}", file=sys.stderr)
+        note = f"note: to prove variants on ARM and run every test, run once: sudo {command}"
+        print(note, file=sys.stderr)
     else:
         apt_install(missing)
 

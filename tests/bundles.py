@@ -12,7 +12,7 @@ from pathlib import Path
 from edgepack.build.cache import Cache
 from edgepack.build.pack import PackedBundle, Source, pack_bundle
 from edgepack.build.pack.bundle import write_sealed
-from edgepack.build.pack.sources import UNIT_PATH, service_unit
+from edgepack.build.pack.units import service_units
 from edgepack.formats.bundle import MANIFEST_MEMBER, PAYLOAD_MEMBER, SBOM_MEMBER
 from edgepack.formats.manifest import (
     Candidate,
@@ -55,6 +55,20 @@ def this_machine() -> Machine:
     return read_machine()
 
 
+def this_target(machine: Machine) -> TargetInfo:
+    """A target that a box is one of."""
+    return TargetInfo(
+        name="here",
+        sha256="1" * 64,
+        arch=machine.arch,
+        os=machine.os,
+        glibc=machine.glibc or "2.17",
+        python=".".join(machine.python.split(".")[:2]),
+        memory_mb=64,
+        cpu="any",
+    )
+
+
 def release_files(model: bytes = b"a model", **more: Source) -> dict[str, Source]:
     """The files of a small release."""
     return {
@@ -63,7 +77,7 @@ def release_files(model: bytes = b"a model", **more: Source) -> dict[str, Source
         "site/numpy/__init__.py": b"",
         "site/numpy/core.py": b"same = 1\n",
         "site/other/core.py": b"same = 1\n",
-        UNIT_PATH: service_unit(RuntimeInfo(RuntimeName.LITERT, "2.3.0")),
+        **service_units(RuntimeInfo(RuntimeName.LITERT, "2.3.0"), this_target(this_machine())),
         **FAKE_RUNNER,
         **more,
     }
@@ -83,16 +97,7 @@ def draft_manifest(
     digest = hashlib.sha256(model).hexdigest()
     return Manifest(
         model=ModelInfo(name, "1.2.0", "tensor", "unknown", "0" * 64),
-        target=TargetInfo(
-            name="here",
-            sha256="1" * 64,
-            arch=machine.arch,
-            os=machine.os,
-            glibc=machine.glibc or "2.17",
-            python=".".join(machine.python.split(".")[:2]),
-            memory_mb=64,
-            cpu="any",
-        ),
+        target=this_target(machine),
         runtime=RuntimeInfo(RuntimeName.LITERT, "2.3.0", (), external),
         candidates=(
             Candidate(

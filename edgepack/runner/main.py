@@ -1,4 +1,4 @@
-"""The runner's command line: `edgepack-runner serve | bench | report | check | status`.
+"""The runner's command line: `edgepack-runner serve | bench | report | check | status | doctor`.
 
 The one boundary where errors become text and exit statuses, and the only place of the runner
 that prints, beside `predict`. Runtimes and numpy are imported by the command that needs them.
@@ -21,6 +21,7 @@ from edgepack.runner.clock import SystemClock
 from edgepack.runner.state import BoxPaths, find_paths
 
 if TYPE_CHECKING:
+    from edgepack.runner.checking import CheckOutcome
     from edgepack.runner.reports.spool import Spool
     from edgepack.runner.settings import HubSection, Settings
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_check(commands)
     _add_status(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -179,20 +181,36 @@ def _add_status(commands: _Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "doctor",
+        _doctor,
+        "Say what is wrong on this box and what to do about it.",
+        "doctor --network https://hub.example/api/reports",
+    )
+    _add_engine_options(parser)
+    parser.add_argument("--port", type=_port, default=8080, help="the port that is served on")
+    parser.add_argument(
+        "--network", metavar="URL", help="also try to reach the hub there; else no network is used"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _serve(options: argparse.Namespace) -> int:
     from edgepack.runner.http.serving import ServeSettings, serve
+    from edgepack.runner.log import open_log
+    from edgepack.runner.notify import open_supervisor
 
+    clock = SystemClock()
     settings = ServeSettings(
         host=options.host,
         port=options.port,
         variant=options.candidate,
         threads=options.threads,
     )
-    return serve(_paths(options), settings, SystemClock(), _announce)
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)
+    log = open_log(sys.stdout, clock)
+    return serve(_paths(options), settings, clock, log, open_supervisor(os.environ))
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -264,12 +282,12 @@ def _send(spool: Spool, hub: HubSection) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check_release(options: argparse.Namespace) -> CheckOutcome:
     from edgepack.runner.bench.device import this_platform
     from edgepack.runner.bench.system import SystemTree
     from edgepack.runner.checking import check_release
 
-    outcome = check_release(
+    return check_release(
         _paths(options).release,
         options.candidate,
         threads=options.threads,
@@ -278,6 +296,10 @@ def _check(options: argparse.Namespace) -> int:
         here=this_platform(),
         environment=os.environ,
     )
+
+
+def _check(options: argparse.Namespace) -> int:
+    outcome = _check_release(options)
     if options.json:
         print(json.dumps(outcome.to_json()), flush=True)
         return outcome.exit_code
@@ -299,6 +321,36 @@ def _status(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from edgepack.runner.bench.environment import kernel_clock_synced
+    from edgepack.runner.boot.machine import read_machine
+    from edgepack.runner.doctor import Examination, examine_box, worst_exit_code
+    from edgepack.runner.reaching import ask_port, reach
+
+    findings = examine_box(
+        Examination(
+            paths=_paths(options),
+            clock=SystemClock(),
+            machine=read_machine(),
+            check=lambda: _check_release(options),
+            clock_synced=kernel_clock_synced,
+            ask_port=ask_port,
+            reach=reach,
+            port=options.port,
+            hub=options.network,
+        )
+    )
+    code = worst_exit_code(findings)
+    if options.json:
+        print(json.dumps({"ok": code == 0, "checks": [each.to_json() for each in findings]}))
+        return code
+    for each in findings:
+        print(f"{each.status:<5} {each.name:<8} {each.found}")
+        if each.hint is not None and each.status != "ok":
+            print(f"      hint: {each.hint}")
+    return code
 
 
 def _paths(options: argparse.Namespace) -> BoxPaths:

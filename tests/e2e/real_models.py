@@ -7,6 +7,7 @@ out. It scores items by the mean of the history's embeddings. Used by the tests 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -198,3 +199,13 @@ def runner_environment(**more: str) -> dict[str, str]:
     """An environment in which the checkout is imported and no installation is known."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("EDGEPACK_")}
     return {**known, "PYTHONPATH": str(_REPOSITORY), **more}
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    """Reads a starting server's log up to the line that says where it listens."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        told = json.loads(line)
+        if told["event"] == "listening":
+            return int(told["url"].rsplit(":", 1)[1])
+    raise AssertionError(process.stderr.read() if process.stderr else "it ended without a word")

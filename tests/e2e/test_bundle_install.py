@@ -331,16 +331,3 @@ def test_pip_fetches_a_wheel_only_by_its_hash(tmp_path: Path, thin: Path, wheels
     assert done.returncode == 8
     assert "pip could not download" in done.stderr
     assert not (tmp_path / "other").exists()
-
-
-def test_the_unit_is_one_that_systemd_takes(tmp_path: Path, copy: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd-analyze is not installed")
-    root = tmp_path / "root"
-    run(copy, "install", "--root", root)
-    unit = root / "systemd" / "edgepack-runner.service"
-    done = subprocess.run(
-        [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
-    )
-    assert str(unit.name) not in done.stderr, done.stderr

@@ -17,7 +17,7 @@ _HOMES = {
     "tflite_runtime": "runner/engines/tflite_runtime.py",
     "onnxruntime": "runner/engines/onnxruntime.py",
     "httptools": "runner/http/protocol.py",
-    "prometheus_client": "runner/http/metrics.py",
+    "prometheus_client": "runner/http/metrics",
     "psutil": "runner/bench/process.py",
     "urllib.request": "runner/reports/transport.py",
 }
@@ -61,7 +61,7 @@ def test_formats_know_nothing_of_the_runner(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(("package", "home"), _HOMES.items())
-def test_a_foreign_package_is_imported_in_one_file(
+def test_a_foreign_package_is_imported_in_one_place(
     repository: Path, package: str, home: str
 ) -> None:
     importers = [
@@ -70,7 +70,9 @@ def test_a_foreign_package_is_imported_in_one_file(
         if "boot" not in path.parts
         and any(name == package or name.startswith(f"{package}.") for name in _imports(path))
     ]
-    assert importers == [repository / "edgepack" / home]
+    place = repository / "edgepack" / home
+    assert importers
+    assert all(path == place or place in path.parents for path in importers)
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:

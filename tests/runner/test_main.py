@@ -13,7 +13,7 @@ from edgepack.runner.main import main
 from edgepack.runner.reports.spool import Spool
 from tests.runner.simulators import write_release
 
-_COMMANDS = ("serve", "bench", "report", "check", "status")
+_COMMANDS = ("serve", "bench", "report", "check", "status", "doctor")
 
 
 @pytest.fixture(autouse=True)

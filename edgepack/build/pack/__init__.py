@@ -5,10 +5,10 @@ from __future__ import annotations
 from edgepack.build.pack.bundle import PackedBundle, bundle_filename, pack_bundle
 from edgepack.build.pack.payload import Source, finish_manifest
 from edgepack.build.pack.sbom import Component
-from edgepack.build.pack.sources import UNIT_PATH, program_files, runner_files, service_unit
+from edgepack.build.pack.sources import program_files, runner_files
+from edgepack.build.pack.units import service_units
 
 __all__ = [
-    "UNIT_PATH",
     "Component",
     "PackedBundle",
     "Source",
@@ -17,5 +17,5 @@ __all__ = [
     "pack_bundle",
     "program_files",
     "runner_files",
-    "service_unit",
+    "service_units",
 ]

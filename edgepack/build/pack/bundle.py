@@ -79,7 +79,7 @@ def pack_bundle(
     Args:
         draft: The manifest; its `files` are filled in here.
         files: Every file of the release by its path there: models, vocabulary, golden
-            answers, site, `runner_files()`, `service_unit()`.
+            answers, site, `runner_files()`, `service_units()`.
         out: The bundle's path; an older file there is replaced.
         cache: Keeps compressed payloads.
         components: The wheels in the release, for the SBOM.

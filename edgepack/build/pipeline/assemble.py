@@ -13,7 +13,7 @@ from typing import Any
 from edgepack import __version__
 from edgepack.build.artifacts import TrainedModel
 from edgepack.build.choose import VariantRow
-from edgepack.build.pack import UNIT_PATH, Component, Source, runner_files, service_unit
+from edgepack.build.pack import Component, Source, runner_files, service_units
 from edgepack.build.targets import Runtime, Site, Target
 from edgepack.formats.golden import GoldenSet
 from edgepack.formats.manifest import (
@@ -73,7 +73,8 @@ def assemble(
         reference=model.facts.get("reference", {}),
         provenance=_provenance(model, site),
     )
-    files: dict[str, Source] = {**runner_files(), UNIT_PATH: service_unit(manifest.runtime)}
+    units = service_units(manifest.runtime, manifest.target)
+    files: dict[str, Source] = {**runner_files(), **units}
     for row in rows:
         if row.variant.path is None:
             raise AssertionError(f"{row.variant.spec.name} has no file and cannot be packed")

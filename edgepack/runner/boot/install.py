@@ -26,19 +26,25 @@ from edgepack.runner.boot.disk import Disk, disk_faults
 from edgepack.runner.boot.machine import Machine, check_machine
 from edgepack.runner.boot.roots import plan_root, root_directory, taken_back_if_first
 from edgepack.runner.boot.store import Pruned, RootInfo, Store, read_external
-from edgepack.runner.boot.uninstall import DEVICE_ID, LAUNCHER, UNIT
+from edgepack.runner.boot.uninstall import DEVICE_ID, LAUNCHER, UNITS
 
 #: Previous releases kept beside the current one.
 DEFAULT_KEEP = 2
 #: The order of the work; `on_step` is told each before it begins.
 STEPS = ("check", "external", "unpack", "adopt", "link", "publish", "launcher", "switch", "prune")
 
-_PAYLOAD_UNIT = "systemd/edgepack-runner.service"
 #: Folders, the manifest, the launcher: what an installation needs beside its files.
 _SLACK_BYTES = 2**20
 _DISK_BLOCK = 4096
 #: Source: execve(2), kernels before 5.1 read 127 bytes of the first line.
 _LONGEST_INTERPRETER = 120
+
+#: The runtime directory belongs to the account that systemd makes, so it says whom to hand the
+#: state to; asking for the account by name would need a library that small boxes lack.
+_OWN_ACCOUNT = """\
+DynamicUser=yes
+RuntimeDirectory=%N
+ExecStartPre=+/bin/chown --recursive --reference=%t/%N ${EDGEPACK_STATE}"""
 
 
 def _ignore_step(step: str) -> None:
@@ -318,11 +324,12 @@ class _Installation:
         state.mkdir(parents=True, exist_ok=True)
         device_id = self._known_device_id() or self._around.new_id()
         store.disk.write_file(state / DEVICE_ID, f"{device_id}\n".encode(), 0o644)
-        template = store.releases / self._id / _PAYLOAD_UNIT
-        if template.is_file():
-            store.ensure_directory(store.root / UNIT.parent)
-            text = fill_unit(template.read_text("utf-8"), store.root, state)
-            store.disk.write_file(store.root / UNIT, text.encode(), 0o644)
+        for unit in UNITS:
+            template = store.releases / self._id / unit
+            if template.is_file():
+                store.ensure_directory(store.root / unit.parent)
+                text = fill_unit(template.read_text("utf-8"), store.root, state)
+                store.disk.write_file(store.root / unit, text.encode(), 0o644)
         return device_id
 
     def _known_device_id(self) -> str | None:
@@ -351,20 +358,29 @@ def shebang(python: str) -> str:
 
 
 def fill_unit(template: str, root: Path, state: Path) -> str:
-    """Writes a root's real paths and the state's owner into the systemd unit of a release.
+    """Writes a root's real paths and an account into a systemd unit of a release.
 
     Args:
-        template: Text with `@ROOT@`, `@STATE@` and `@USER@`.
+        template: Text with `@ROOT@`, `@ROOTS@`, `@STATE@` and `@ACCOUNT@`.
         root: Absolute path.
         state: Absolute path; it exists.
+
+    Returns:
+        The unit. The service runs as the state's owner; never as root, but then as an account
+        of its own that systemd makes, to which the state is handed at each start.
     """
     owner = state.stat().st_uid
-    try:
-        user = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        user = str(owner)
+    account = _account_of(owner) if owner else _OWN_ACCOUNT
+    template = template.replace("@ACCOUNT@", account)
     # systemd reads % as the start of a specifier.
-    words = {"@ROOT@": str(root), "@STATE@": str(state), "@USER@": user}
+    words = {"@ROOT@": str(root), "@ROOTS@": str(root.parent), "@STATE@": str(state)}
     for mark, word in words.items():
         template = template.replace(mark, word.replace("%", "%%"))
     return template
+
+
+def _account_of(owner: int) -> str:
+    try:
+        return f"User={pwd.getpwuid(owner).pw_name}"
+    except KeyError:
+        return f"User={owner}"

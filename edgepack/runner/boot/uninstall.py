@@ -15,7 +15,7 @@ from edgepack.runner.boot.store import MARKER, RootInfo, Store
 
 #: Places in a root and its state that are made beside the store's own.
 LAUNCHER = Path("bin/edgepack-runner")
-UNIT = Path("systemd/edgepack-runner.service")
+UNITS = (Path("systemd/edgepack-runner.service"), Path("systemd/edgepack-runner@.service"))
 DEVICE_ID = "device_id"
 
 
@@ -73,7 +73,7 @@ def remove_root(store: Store, info: RootInfo, *, keep_state: bool) -> Removed:
     root, disk = store.root, store.disk
     # The switch first: from here on nothing can start what is being removed.
     store.current.unlink(missing_ok=True)
-    for place in (LAUNCHER, UNIT):
+    for place in (LAUNCHER, *UNITS):
         (root / place).unlink(missing_ok=True)
         _remove_if_empty(root / place.parent)
     for folder in (store.releases, root / "blobs"):

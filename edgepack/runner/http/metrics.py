@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from edgepack.runner.health import StateHealth
 from edgepack.runner.http.model_metrics import ModelCollector, ModelLabels, ModelMetrics
 from edgepack.runner.live.model import LiveModel
 
@@ -54,6 +55,14 @@ class Metrics:
         )
         self._pending = Gauge(
             "edgepack_pending_requests", "Requests that wait for the model", registry=registry
+        )
+        self._state_writable = Gauge(
+            "edgepack_state_writable",
+            "1 when reports can be kept; serving goes on without",
+            registry=registry,
+        )
+        self._state_free = Gauge(
+            "edgepack_state_free_bytes", "Free bytes on the disk of the state", registry=registry
         )
         self._ready = Gauge(
             "edgepack_ready", "1 when the release is verified and served", registry=registry
@@ -102,6 +111,11 @@ class Metrics:
     def set_pending(self, count: int) -> None:
         """Tells how many requests wait for the model."""
         self._pending.set(count)
+
+    def set_state(self, health: StateHealth) -> None:
+        """Tells whether reports can be kept and how much room there is for them."""
+        self._state_writable.set(int(health.writable))
+        self._state_free.set(health.free_bytes or 0)
 
     def set_ready(self, *, ready: bool) -> None:
         """Tells whether the release is verified and served."""

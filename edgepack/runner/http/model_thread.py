@@ -58,6 +58,14 @@ class ModelThread:
         future.add_done_callback(functools.partial(self._done, job, respond, timer))
         return None
 
+    async def try_model(self, live: LiveModel) -> bool:
+        """Runs a model once, behind the jobs that wait; whether it answered."""
+        self._count(live, 1)
+        try:
+            return await self._loop.run_in_executor(self._executor, live.answers)
+        finally:
+            self._let_go(live)
+
     def retire(self, live: LiveModel) -> None:
         """Unloads a model that is in service no more, as soon as no job needs it."""
         if live.pending:
@@ -88,10 +96,7 @@ class ModelThread:
     ) -> None:
         if timer is not None:
             timer.cancel()
-        self._count(job.live, -1)
-        if job.live in self._retired and not job.live.pending:
-            self._retired.remove(job.live)
-            self.retire(job.live)
+        self._let_go(job.live)
         response = None if future.cancelled() else future.result()
         if response is not None and not job.abandoned:
             self._deliver(job, response, respond)
@@ -99,6 +104,12 @@ class ModelThread:
     def _deliver(self, job: Job, response: Response, respond: Respond) -> None:
         self._app.count(job, response)
         respond(response)
+
+    def _let_go(self, live: LiveModel) -> None:
+        self._count(live, -1)
+        if live in self._retired and not live.pending:
+            self._retired.remove(live)
+            self.retire(live)
 
     def _count(self, live: LiveModel, change: int) -> None:
         live.pending += change

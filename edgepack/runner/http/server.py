@@ -16,6 +16,7 @@ from edgepack.runner.http.messages import Response
 from edgepack.runner.http.model_thread import ModelThread
 from edgepack.runner.http.protocol import Connection
 from edgepack.runner.http.wire import Request
+from edgepack.runner.live.model import LiveModel
 
 #: How often time-outs are looked at; they are in seconds, so this is fine enough.
 _TICK_S = 0.5
@@ -123,6 +124,19 @@ class Server:
             response = refusal
         app.count(answer, response)
         return response
+
+    async def try_model(self, live: LiveModel) -> bool:
+        """Runs a model once where requests run it, behind those that wait: is it alive?
+
+        Args:
+            live: The model.
+
+        Returns:
+            Whether it answered; one that hangs does not return.
+        """
+        if live.median_ns <= INLINE_LIMIT_NS and not live.pending:
+            return live.answers()
+        return await self.model_thread.try_model(live)
 
     def _tick(self) -> None:
         now = self.now()

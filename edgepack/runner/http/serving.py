@@ -7,14 +7,15 @@ of HTTP's syntax or of routes. Used by `edgepack-runner serve`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from edgepack.formats.errors import ConfigError
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.health import watch_state
 from edgepack.runner.http.app import App
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.metrics import Metrics
@@ -24,6 +25,7 @@ from edgepack.runner.http.server import Server
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.live.opening import open_live_model
 from edgepack.runner.log import Log
+from edgepack.runner.notify import Supervisor
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.state import BoxPaths
 
@@ -48,7 +50,7 @@ class ServeSettings:
 
 
 def serve(
-    paths: BoxPaths, settings: ServeSettings, clock: Clock, announce: Callable[[str], None]
+    paths: BoxPaths, settings: ServeSettings, clock: Clock, log: Log, supervisor: Supervisor
 ) -> int:
     """Serves a release until SIGTERM or SIGINT.
 
@@ -56,7 +58,8 @@ def serve(
         paths: The box's folders.
         settings: What was asked for.
         clock: Times the engine and the answers.
-        announce: Gets one line when the port is open.
+        log: Gets one line for each step; `listening`, with the url, when the port is open.
+        supervisor: The service manager, told when the port answers and that the model does.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after SIGINT.
@@ -67,7 +70,6 @@ def serve(
         QualityError: The golden answers do not come out here.
         ConfigError: The port cannot be opened.
     """
-    log = Log(sys.stderr, clock)
 
     def open_candidate(release: Release) -> Engine:
         name = release.manifest.runtime.name
@@ -76,7 +78,9 @@ def serve(
     release = load_release(paths.release, settings.variant)
     models = LiveModels(open_live_model(release, open_candidate, clock, log))
     try:
-        return asyncio.run(_run(make_app(models, clock, log), settings, log, announce))
+        app = make_app(models, clock, log)
+        look = functools.partial(watch_state, paths.state, log, app.metrics.set_state)
+        return asyncio.run(_run(app, settings, log, supervisor, look))
     finally:
         for _, live in models.all():
             live.unload()
@@ -103,7 +107,13 @@ def make_app(models: LiveModels, clock: Clock, log: Log) -> App:
     return app
 
 
-async def _run(app: App, settings: ServeSettings, log: Log, announce: Callable[[str], None]) -> int:
+async def _run(
+    app: App,
+    settings: ServeSettings,
+    log: Log,
+    supervisor: Supervisor,
+    look: Callable[[], Coroutine[None, None, None]],
+) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -119,9 +129,17 @@ async def _run(app: App, settings: ServeSettings, log: Log, announce: Callable[[
     except OSError as error:
         raise _cannot_bind(settings, error) from error
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    announce(f"edgepack-runner: listening on http://{host}:{port}")
-    log.write("info", "listening", host=settings.host, port=port)
+    url = f"http://{host}:{port}"
+    log.write("info", "listening", url=url)
+    supervisor.notifier.ready(f"listening on {url}")
+    watches = [
+        loop.create_task(supervisor.watch(lambda: server.try_model(app.models.stable))),
+        loop.create_task(look()),
+    ]
     number = await ended
+    for watch in watches:
+        watch.cancel()
+    supervisor.notifier.stopping(f"stopping on {number.name}")
     log.write("info", "stopping", signal=number.name)
     await server.stop()
     log.write("info", "stopped")

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
+from edgepack.formats.errors import DeviceError
 from edgepack.runner.engines.contract import Engine
 from edgepack.runner.recommender import Recommender
 from edgepack.runner.release import Release
@@ -53,6 +56,22 @@ class LiveModel:
     def number(self) -> int:
         """The version as the whole number that TensorFlow Serving's clients expect."""
         return version_number(self.version)
+
+    def answers(self) -> bool:
+        """Runs the engine once on zeros, an empty history to a recommender: is it alive?
+
+        Returns:
+            False when the runtime failed. A model that was unloaded has nothing to fail.
+        """
+        if self.engine is None:
+            return True
+        specs = self.engine.inputs
+        inputs = [np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in specs]
+        try:
+            self.engine.run(inputs)
+        except DeviceError:
+            return False
+        return True
 
     def unload(self) -> None:
         """Gives the engine's memory back; recommendations are the popular items from then on.

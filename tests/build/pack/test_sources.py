@@ -4,10 +4,8 @@ import ast
 import sys
 from pathlib import Path, PurePosixPath
 
-from edgepack.build.pack.sources import program_files, runner_files, service_unit
+from edgepack.build.pack.sources import program_files, runner_files
 from edgepack.formats.bundle import SEAL_BYTES, check_release_path, parse_seal
-from edgepack.formats.manifest import RuntimeInfo
-from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot import entry
 
 
@@ -57,14 +55,3 @@ def test_the_runners_files_are_the_packages_own_sources() -> None:
         assert not path.startswith(("runner/edgepack/build", "runner/edgepack/cli"))
         relative = PurePosixPath(path).relative_to("runner")
         assert data == (repository / relative).read_bytes()
-
-
-def test_the_unit_hides_devices_from_all_but_a_gpus_runtime() -> None:
-    plain = service_unit(RuntimeInfo(RuntimeName.LITERT, "2.3.0"))
-    gpu = service_unit(RuntimeInfo(RuntimeName.ONNXRUNTIME_GPU, "1.32.0"))
-    assert b"PrivateDevices=yes" in plain
-    assert b"PrivateDevices" not in gpu
-    for unit in (plain, gpu):
-        assert b"%DEVICES%" not in unit
-        for mark in (b"@ROOT@", b"@STATE@", b"@USER@"):
-            assert mark in unit

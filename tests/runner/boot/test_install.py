@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import stat
 import sys
 from dataclasses import replace
@@ -13,7 +14,13 @@ import pytest
 from edgepack.build.pack import PackedBundle
 from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.runner.boot.archive import open_bundle
-from edgepack.runner.boot.install import InstallRequest, Surroundings, install, shebang
+from edgepack.runner.boot.install import (
+    InstallRequest,
+    Surroundings,
+    fill_unit,
+    install,
+    shebang,
+)
 from edgepack.runner.boot.roots import is_whole, prune
 from edgepack.runner.boot.store import Store, is_intact
 from edgepack.runner.boot.uninstall import uninstall
@@ -256,14 +263,33 @@ def test_a_state_directory_of_something_else_is_refused(
     assert not root.exists()
 
 
-def test_the_unit_in_the_root_has_its_real_paths(tmp_path: Path, old: PackedBundle) -> None:
+@pytest.mark.parametrize(
+    ("name", "home"), [("edgepack-runner", "50%% off"), ("edgepack-runner@", "%i")]
+)
+def test_the_units_in_the_root_have_its_real_paths(
+    tmp_path: Path, old: PackedBundle, name: str, home: str
+) -> None:
     root = tmp_path / "50% off"
     put(old, root)
-    unit = (root / "systemd" / "edgepack-runner.service").read_text()
-    assert f'ExecStart="{tmp_path}/50%% off/bin/edgepack-runner" serve' in unit
-    for mark in ("@ROOT@", "@STATE@", "@USER@"):
+    unit = (root / "systemd" / f"{name}.service").read_text()
+    assert f'ExecStart="{tmp_path}/{home}/bin/edgepack-runner" serve' in unit
+    assert f'Environment="EDGEPACK_STATE={tmp_path}/{home}/state"' in unit
+    assert f'ReadWritePaths="{tmp_path}/{home}/state"' in unit
+    template = (root / f"current/systemd/{name}.service").read_text()
+    for mark in ("@ROOT@", "@ACCOUNT@"):
         assert mark not in unit
-        assert mark in (root / "current/systemd/edgepack-runner.service").read_text()
+        assert mark in template
+
+
+def test_the_service_runs_as_the_states_owner_but_never_as_root(tmp_path: Path) -> None:
+    owner = tmp_path.stat().st_uid
+    unit = fill_unit("@ACCOUNT@\n", tmp_path, tmp_path)
+    expected = f"User={pwd.getpwuid(owner).pw_name}" if owner else "DynamicUser=yes"
+    assert unit.splitlines()[0] == expected
+    assert "User=root" not in unit
+    if owner == 0:
+        os.chown(tmp_path, 54321, 54321)
+        assert fill_unit("@ACCOUNT@", tmp_path, tmp_path) == "User=54321"
 
 
 def test_a_file_system_without_hard_links_gets_copies(
