@@ -16,8 +16,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, cast
 
 from edgepack.formats.canonical import canonical_json, parse_json
+from edgepack.formats.choice import Choice
 from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.errors import BundleError, Problem
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.typed import (
     Count,
     Missing,
@@ -111,6 +113,7 @@ class RuntimeFacts:
     version: Name
     provider: Name
     threads: Count
+    options: EngineOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,22 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
+class RateProbe:
+    """One rate the Server scenario tried; `passed`: 99 % of its queries were under the bound."""
+
+    qps: Ratio
+    queries: Count
+    over_latency: Count
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MethodFacts:
-    """How a scenario was run: what was asked for and what came of it."""
+    """How a scenario was run: what was asked for and what came of it.
+
+    `arrival` is `closed` (the next query when the last is answered), `at_once` or `poisson`;
+    `target_qps`, `latency_bound_ns`, `bound_source` and `probes` are the Server scenario's.
+    """
 
     scenario: Scenario
     duration: Duration
@@ -181,13 +198,20 @@ class MethodFacts:
     seed: Count
     input: Name
     input_sha256: _Hash
+    arrival: Name | None = None
+    target_qps: Ratio | None = None
+    latency_bound_ns: Count | None = None
+    bound_source: Name | None = None
+    probes: tuple[RateProbe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One scenario's result; `valid` as LoadGen says it: long enough and enough queries.
+    """One scenario's result; `valid` as LoadGen says it: long enough, enough queries, in bounds.
 
-    `end_to_end` is a query from item ids to item ids, `compute` a sample in the engine alone.
+    `end_to_end` is a query from item ids to item ids, in Server from its scheduled arrival;
+    `queue` from there to its start, `compute` a sample in the engine alone. `bound_met` says
+    whether the `over_latency` queries over the bound are few enough, at 99 % confidence.
     """
 
     method: MethodFacts
@@ -201,6 +225,8 @@ class RunFacts:
     min_queries_met: bool
     errors: tuple[Sentence, ...] = ()
     missing: Missing = field(default_factory=dict)
+    over_latency: Count | None = None
+    bound_met: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +244,11 @@ class MemoryFacts:
 
 @dataclass(frozen=True, slots=True)
 class CpuFacts:
-    """What the process took of the CPU while the scenarios ran."""
+    """What the process took of the CPU while the scenarios ran.
+
+    `average_percent` is of one core; `other_percent` is what everything else took, and what a
+    hypervisor gave to others, of all cores.
+    """
 
     user_ns: Count | None
     system_ns: Count | None
@@ -226,6 +256,7 @@ class CpuFacts:
     voluntary_switches: Count | None
     involuntary_switches: Count | None
     missing: Missing = field(default_factory=dict)
+    other_percent: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +285,7 @@ class Report:
         report_id: Random UUID; a second copy of it is the same report.
         created: RFC 3339, UTC, by the box's own clock.
         device_id: Random, made at install; None when the box could not keep one.
+        choice: How the box chose among the bundle's candidates; None when it did not.
     """
 
     report_id: str
@@ -272,6 +304,7 @@ class Report:
     after: Environment
     golden: GoldenFacts
     trust: Trust
+    choice: Choice | None = None
     schema: str = SCHEMA
 
     def to_bytes(self) -> bytes:

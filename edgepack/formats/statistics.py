@@ -130,6 +130,22 @@ def early_stopping_estimate(ordered: Sequence[int], percentile: float) -> EarlyS
     return EarlyStopping(percentile, ordered[queries - low], queries, low)
 
 
+def is_under_bound(over_latency: int, queries: int, percentile: float) -> bool:
+    """Says whether so few queries over a bound prove a percentile under it, as LoadGen does.
+
+    Args:
+        over_latency: t, the queries over the latency bound.
+        queries: All queries.
+        percentile: Between 0 and 1, such as 0.99.
+
+    Returns:
+        Whether F(t; queries, 1 - percentile) <= 0.01.
+
+    Source: MLPerf Inference rules, "Early Stopping", Server scenario.
+    """
+    return queries > 0 and _is_enough(over_latency, queries, percentile)
+
+
 def drift(values: Sequence[int], blocks: int = DRIFT_BLOCKS) -> float | None:
     """Says whether a run got slower or faster while it went on.
 

@@ -90,11 +90,11 @@ def check_release(
 
 def _replay(release: Release, threads: int, clock: Clock) -> ReplayOutcome:
     try:
-        from edgepack.runner.engines import open_engine
+        from edgepack.runner.engines import EngineOptions, open_engine
         from edgepack.runner.replay import replay_golden
     except (ImportError, OSError) as error:
         raise DeviceError(f"numpy cannot be imported: {error}") from error
-    engine = open_engine(release.manifest.runtime.name, release.model_path, threads)
+    engine = open_engine(release.manifest.runtime.name, release.model_path, EngineOptions(threads))
     try:
         return replay_golden(release, engine, clock)
     finally:

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, the error class's, or 130 on Ctrl-C.
     """
     options = _parser().parse_args(argv)
+    options.arguments = sys.argv[1:] if argv is None else list(argv)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -103,10 +104,15 @@ def _add(
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--candidate", metavar="VARIANT", help="which variant of the bundle; default: its first"
+        "--candidate",
+        metavar="VARIANT",
+        help="which variant of the bundle; default: the one chosen on this box, else its first",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads inside one call"
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="threads inside one call; default: as chosen on this box, else 1",
     )
 
 
@@ -115,8 +121,16 @@ def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
         commands, "serve", _serve, "Verify the release and serve it over HTTP.", "serve --port 8080"
     )
     _add_engine_options(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind; default: loopback")
-    parser.add_argument("--port", type=_port, default=8080, help="port to bind; 0 takes a free one")
+    parser.add_argument("--host", help="address to bind; default: loopback")
+    parser.add_argument(
+        "--port", type=_port, help="port to bind; 0 takes a free one; default: 8080"
+    )
+    parser.add_argument(
+        "--trial",
+        type=Path,
+        metavar="DIR",
+        help="a release folder to serve as canary; default: ROOT/trial, if any",
+    )
 
 
 def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -133,6 +147,18 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
         choices=("quick", "standard", "mlperf"),
         default="quick",
         help="a few seconds, a minute or MLPerf's ten minutes for each scenario",
+    )
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        choices=("single_stream", "offline", "server"),
+        help="repeatable; default: all three",
+    )
+    parser.add_argument(
+        "--choose", action="store_true", help="measure the candidates anew and choose among them"
+    )
+    parser.add_argument(
+        "--while-serving", action="store_true", help="measure although the daemon is busy"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report here as well")
     parser.add_argument("--json", action="store_true", help="print the report itself")
@@ -198,33 +224,53 @@ def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from edgepack.runner.http.serving import ServeSettings, serve
+    from dataclasses import replace
+
+    from edgepack.runner.daemon.around import Around
+    from edgepack.runner.daemon.serve import serve
     from edgepack.runner.log import open_log
     from edgepack.runner.notify import open_supervisor
+    from edgepack.runner.settings import override
 
-    clock = SystemClock()
-    settings = ServeSettings(
+    paths, clock = _paths(options), SystemClock()
+    settings = _settings(options, paths)
+    section = override(
+        settings.serve,
         host=options.host,
         port=options.port,
         variant=options.candidate,
         threads=options.threads,
+        trial=options.trial,
     )
-    log = open_log(sys.stdout, clock)
-    return serve(_paths(options), settings, clock, log, open_supervisor(os.environ))
+    return serve(
+        Around(
+            paths=paths,
+            settings=replace(settings, serve=section),
+            clock=clock,
+            log=open_log(sys.stdout, clock),
+            supervisor=open_supervisor(os.environ),
+            environment=os.environ,
+            arguments=options.arguments,
+        )
+    )
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from edgepack.runner.bench.command import run_bench
+    from edgepack.formats.report import Duration, Scenario
+    from edgepack.runner.bench.command import BenchSettings, run_bench
 
-    outcome = run_bench(
-        _paths(options),
+    asked = [Scenario(name) for name in options.scenario or ()]
+    settings = BenchSettings(
         variant=options.candidate,
         threads=options.threads,
-        duration=options.duration,
+        duration=Duration(options.duration),
+        # Once each, in the order that goes from the plain to the demanding.
+        scenarios=tuple(each for each in Scenario if not asked or each in asked),
+        choose=options.choose,
+        while_serving=options.while_serving,
         out=options.out,
-        clock=SystemClock(),
-        started_ns=_STARTED_NS,
     )
+    outcome = run_bench(_paths(options), settings, SystemClock(), _STARTED_NS)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")
     else:
@@ -290,7 +336,7 @@ def _check_release(options: argparse.Namespace) -> CheckOutcome:
     return check_release(
         _paths(options).release,
         options.candidate,
-        threads=options.threads,
+        threads=options.threads or 1,
         clock=SystemClock(),
         system=SystemTree(),
         here=this_platform(),

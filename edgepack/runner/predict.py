@@ -18,7 +18,7 @@ import numpy as np
 from edgepack.formats.errors import ConfigError, EdgepackError
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import RuntimeName
-from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.engines import Engine, EngineOptions, open_engine
 from edgepack.runner.engines.contract import Array
 
 
@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> None:
             arrays: dict[str, Array] = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{options.inputs}: not a readable .npz file: {error}") from error
-    engine = open_engine(options.runtime, options.model, options.threads)
+    engine = open_engine(options.runtime, options.model, EngineOptions(threads=options.threads))
     outputs = predict_rows(engine, match_inputs(engine.inputs, arrays))
     try:
         np.savez(options.outputs, allow_pickle=False, **outputs)

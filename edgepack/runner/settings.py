@@ -43,6 +43,8 @@ class ServeSection:
         port: Port to bind; 0 takes a free one.
         threads: Threads inside one call; None: as measured on the box, else one.
         variant: Which candidate of the bundle; None: as measured on the box, else its first.
+        trial: Folder of a release that is served as `canary` beside the current one; None:
+            `ROOT/trial` where there is one.
         token_file: File of the bearer token that every request must carry; None: no token.
         tls_certificate: PEM file of the certificate and its chain; None: plain HTTP.
         tls_key: PEM file of its key.
@@ -53,6 +55,7 @@ class ServeSection:
     port: Annotated[int, Range(low=0, high=65_535)] = 8080
     threads: Annotated[int, Range(low=1, high=256)] | None = None
     variant: _Text | None = None
+    trial: Path | None = None
     token_file: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -123,6 +126,7 @@ LIMIT_RANGES: Mapping[str, Range] = types.MappingProxyType(
         "idle_timeout_s": Range(low=0.1, high=86_400),
         "write_timeout_s": Range(low=0.1, high=3600),
         "linger_s": Range(low=0, high=60),
+        "drain_s": Range(low=0, high=60),
         "grace_s": Range(low=0, high=600),
     }
 )

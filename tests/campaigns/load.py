@@ -73,7 +73,7 @@ def mixed_asks(histories: Sequence[Sequence[str]]) -> list[Ask]:
     Args:
         histories: Real ones, of all lengths.
     """
-    first, longest = list(histories[0]), list(max(histories, key=lambda each: len(each)))
+    first, longest = list(histories[0]), max(map(list, histories), key=len)
     rows = [
         ask(f"recommend, {len(each)} items", 20, "POST", "/recommend", {"history": list(each)})
         for each in histories

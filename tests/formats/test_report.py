@@ -3,14 +3,17 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepack.formats.choice import Choice, ChoiceKey, ChoiceRow, parse_choice
 from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.errors import BundleError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import (
     MAX_REPORT_BYTES,
     BundleFacts,
@@ -23,6 +26,7 @@ from edgepack.formats.report import (
     MemoryFacts,
     MethodFacts,
     ModelFacts,
+    RateProbe,
     Report,
     RunFacts,
     RuntimeFacts,
@@ -67,7 +71,7 @@ def _report() -> Report:
         valid=True,
         min_duration_met=True,
         min_queries_met=True,
-        **_silent("queue"),
+        **_silent("queue over_latency bound_met"),
     )
     device = _silent(
         "kernel os_release libc arch python board cpu_model cpu_implementer cpu_part cpu_flags "
@@ -104,7 +108,7 @@ def _report() -> Report:
         cold=ColdFacts(1, 2, 3, 4, 5),
         runs=(run,),
         memory=MemoryFacts(1, 2, 3, 4, 5, 0),
-        cpu=CpuFacts(1, 2, 99.5, 3, 4),
+        cpu=CpuFacts(1, 2, 99.5, 3, 4, other_percent=1.5),
         device=DeviceFacts(emulated=False, **device),
         before=state,
         after=state,
@@ -195,6 +199,52 @@ def test_fields_of_a_newer_runner_are_no_problem(document: dict[str, Any]) -> No
     document["model"]["opset"] = 17
     document["before"]["fan_rpm"] = None
     assert check_report(document) == []
+
+
+def test_a_report_of_the_first_runners_is_still_read(document: dict[str, Any]) -> None:
+    """They knew no Server scenario, no options and no choice."""
+    for part, names in {
+        "method": ("arrival", "target_qps", "latency_bound_ns", "bound_source", "probes"),
+        "run": ("over_latency", "bound_met"),
+    }.items():
+        run = document["runs"][0]
+        for name in names:
+            del (run["method"] if part == "method" else run)[name]
+    del document["choice"], document["runtime"]["options"], document["cpu"]["other_percent"]
+    for name in ("over_latency", "bound_met"):
+        document["runs"][0]["missing"].pop(name, None)
+    old = parse_report(json.dumps(document).encode())
+    assert old.choice is None
+    assert old.runtime.options is None
+    assert (old.runs[0].method.arrival, old.runs[0].method.probes) == (None, ())
+
+
+def test_a_report_carries_a_choice_and_what_the_server_scenario_tried() -> None:
+    options = EngineOptions(2)
+    key = ChoiceKey("f" * 64, RuntimeName.LITERT, "2.3.0", "6.1", None, 4)
+    row = ChoiceRow("tflite-fp32", options, (5, 6), 5, 0.1)
+    choice = Choice("2026-11-23T09:15:02.125Z", key, "tflite-fp32", options, "fastest", (row,))
+    report = _report()
+    run = report.runs[0]
+    method = replace(
+        run.method,
+        scenario=Scenario.SERVER,
+        arrival="poisson",
+        target_qps=99.5,
+        latency_bound_ns=5,
+        bound_source="the target's p99 budget",
+        probes=(RateProbe(200.0, 50, 9, passed=False),),
+    )
+    run = replace(run, method=method, queue=_distribution(), over_latency=1, bound_met=True)
+    served = replace(report, runs=(run,), choice=choice)
+    assert parse_report(served.to_bytes()) == served
+    assert parse_choice(choice.to_bytes()) == choice
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_parser_of_a_choice(data: bytes) -> None:
+    with pytest.raises(BundleError):
+        parse_choice(data)
 
 
 def test_a_report_that_is_wrong_does_not_parse(document: dict[str, Any]) -> None:

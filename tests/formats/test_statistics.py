@@ -12,6 +12,7 @@ from edgepack.formats.statistics import (
     binomial_cdf,
     drift,
     early_stopping_estimate,
+    is_under_bound,
     minimum_count,
     nearest_rank,
 )
@@ -100,6 +101,25 @@ def test_an_estimate_is_seldom_below_the_true_percentile() -> None:
         below += estimate < 900_000
     # 1 % is promised; 400 tries of a fair 1 % give more than 14 once in ten thousand.
     assert below <= 14
+
+
+@pytest.mark.parametrize(
+    ("over_latency", "queries", "expected"),
+    [
+        (0, 0, False),
+        (0, 458, False),
+        (0, 459, True),
+        (1, 661, False),
+        (1, 662, True),
+        (5, 1306, False),
+        (5, 1307, True),
+        (662, 662, False),
+    ],
+)
+def test_a_bound_is_held_when_so_few_over_it_cannot_be_chance(
+    over_latency: int, queries: int, expected: bool
+) -> None:
+    assert is_under_bound(over_latency, queries, 0.99) is expected
 
 
 def test_a_run_that_slows_down_drifts_upwards() -> None:

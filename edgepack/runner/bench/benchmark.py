@@ -7,9 +7,11 @@ aware of files it could write or of how a report travels. Used by `command`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgepack.formats.canonical import sha256_hex
+from edgepack.formats.choice import Choice
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import (
     BundleFacts,
     ColdFacts,
@@ -26,8 +28,15 @@ from edgepack.formats.report import (
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.device import Platform, read_device
 from edgepack.runner.bench.environment import ClockSynced, read_environment
+from edgepack.runner.bench.occupancy import (
+    CoreTimes,
+    other_percent,
+    process_ticks,
+    read_core_times,
+)
+from edgepack.runner.bench.plan import plan_for
 from edgepack.runner.bench.process import ProcessMeter, Usage
-from edgepack.runner.bench.scenarios import plan_for, run_scenario
+from edgepack.runner.bench.scenarios import run_scenario
 from edgepack.runner.bench.summary import summarise_run
 from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.bench.trust import Witness, grade_trust
@@ -54,6 +63,9 @@ class Surroundings:
         meter: Reads this process's counters.
         open_engine: Loads the release's candidate, importing the runtime.
         started_ns: The clock's reading at the program's first line.
+        waited_ns: Time since then that no start would take, such as for making the choice.
+        daemon_pid: The process of a daemon that serves the same release, or None.
+        ticks_per_s: The kernel's clock ticks.
     """
 
     clock: Clock
@@ -64,6 +76,19 @@ class Surroundings:
     meter: ProcessMeter
     open_engine: Callable[[Release], Engine]
     started_ns: int
+    waited_ns: int = 0
+    daemon_pid: int | None = None
+    ticks_per_s: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is measured: how long, in which scenarios, and how the engine was opened."""
+
+    duration: Duration
+    scenarios: tuple[Scenario, ...] = tuple(Scenario)
+    options: EngineOptions = field(default_factory=EngineOptions)
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +101,13 @@ class Identity:
 
 
 def measure_release(
-    release: Release, duration: Duration, identity: Identity, around: Surroundings
+    release: Release, request: Request, identity: Identity, around: Surroundings
 ) -> Report:
-    """Measures a release in SingleStream and Offline.
+    """Measures a release.
 
     Args:
         release: The release, checked.
-        duration: How long each scenario runs.
+        request: What is measured.
         identity: Whose report it is.
         around: Everything it looks at.
 
@@ -100,15 +125,32 @@ def measure_release(
     unloaded = around.meter.usage()
     engine, cold, replayed = _start_cold(release, around)
     loaded = around.meter.usage()
-    runs, run_ns = _run_all(release, duration, open_workload(release, engine, clock), clock)
+    begin = _read_counters(around)
+    runs = _run_all(release, request, open_workload(release, engine, clock), clock)
+    end = _read_counters(around)
     after_runs = around.meter.usage()
+    cpu = _cpu_facts(loaded, after_runs, begin, end)
     after = read_environment(around.system, around.clock_synced)
     golden = _golden_facts(release, replayed)
     wall_s = (clock.utc_now() - begin_wall).total_seconds()
     elapsed_s = (clock.monotonic_ns() - begin_ns) / _NS
-    witness = Witness(device, before, after, runs, golden, wall_s, elapsed_s)
+    witness = Witness(
+        device=device,
+        before=before,
+        after=after,
+        runs=runs,
+        golden=golden,
+        wall_s=wall_s,
+        elapsed_s=elapsed_s,
+        others_percent=cpu.other_percent,
+        daemon_share=_daemon_share(around, begin, end),
+    )
     runtime = RuntimeFacts(
-        RuntimeName(engine.name), engine.version, engine.provider, engine.threads
+        name=RuntimeName(engine.name),
+        version=engine.version,
+        provider=engine.provider,
+        threads=engine.threads,
+        options=request.options,
     )
     engine.close()
     return Report(
@@ -122,12 +164,13 @@ def measure_release(
         cold=cold,
         runs=runs,
         memory=_memory_facts(unloaded, loaded, after_runs, around.meter.peak_rss()),
-        cpu=_cpu_facts(loaded, after_runs, run_ns),
+        cpu=cpu,
         device=device,
         before=before,
         after=after,
         golden=golden,
         trust=grade_trust(witness),
+        choice=request.choice,
     )
 
 
@@ -147,7 +190,7 @@ def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFac
     replayed = replay_golden(release, engine, clock)
     ready_ns = None
     if process_start_ns is not None:
-        ready_ns = process_start_ns + clock.monotonic_ns() - around.started_ns
+        ready_ns = process_start_ns + clock.monotonic_ns() - around.started_ns - around.waited_ns
     start_ns = clock.monotonic_ns()
     around.open_engine(release).close()
     warm_load_ns = clock.monotonic_ns() - start_ns
@@ -159,15 +202,40 @@ def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFac
 
 
 def _run_all(
-    release: Release, duration: Duration, workload: Workload, clock: Clock
-) -> tuple[tuple[RunFacts, ...], int]:
+    release: Release, request: Request, workload: Workload, clock: Clock
+) -> tuple[RunFacts, ...]:
     input_sha256 = _golden_sha256(release)
+    budget_ms = release.manifest.target.p99_budget_ms
     runs = []
-    begin_ns = clock.monotonic_ns()
-    for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):
-        measured = run_scenario(plan_for(scenario, duration), workload, clock)
-        runs.append(summarise_run(measured, input_sha256))
-    return tuple(runs), clock.monotonic_ns() - begin_ns
+    for scenario in request.scenarios:
+        plan = plan_for(scenario, request.duration, budget_ms)
+        runs.append(summarise_run(run_scenario(plan, workload, clock), input_sha256))
+    return tuple(runs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """Counters at one moment: the clock, all cores' ticks, the serving daemon's ticks."""
+
+    now_ns: int
+    cores: CoreTimes | None
+    daemon_ticks: int | None
+
+
+def _read_counters(around: Surroundings) -> _Counters:
+    pid = around.daemon_pid
+    ticks = None if pid is None else process_ticks(around.system, pid)
+    return _Counters(around.clock.monotonic_ns(), read_core_times(around.system), ticks)
+
+
+def _daemon_share(around: Surroundings, begin: _Counters, end: _Counters) -> float | None:
+    if around.daemon_pid is None:
+        return None
+    taken = _difference(begin.daemon_ticks, end.daemon_ticks)
+    # A daemon that cannot be watched may have been busy.
+    if taken is None or end.now_ns <= begin.now_ns:
+        return 1.0
+    return taken / around.ticks_per_s * _NS / (end.now_ns - begin.now_ns)
 
 
 def _golden_sha256(release: Release) -> str:
@@ -223,7 +291,8 @@ def _memory_facts(
     return MemoryFacts(**values, missing=_missing(values))
 
 
-def _cpu_facts(before: Usage, after: Usage, elapsed_ns: int) -> CpuFacts:
+def _cpu_facts(before: Usage, after: Usage, begin: _Counters, end: _Counters) -> CpuFacts:
+    elapsed_ns = end.now_ns - begin.now_ns
     user_ns = _difference(before.user_ns, after.user_ns)
     system_ns = _difference(before.system_ns, after.system_ns)
     counts = {
@@ -232,11 +301,13 @@ def _cpu_facts(before: Usage, after: Usage, elapsed_ns: int) -> CpuFacts:
         "voluntary_switches": _difference(before.voluntary, after.voluntary),
         "involuntary_switches": _difference(before.involuntary, after.involuntary),
     }
-    percent = None
+    percent = own_ns = None
     if user_ns is not None and system_ns is not None and elapsed_ns:
-        percent = round(100 * (user_ns + system_ns) / elapsed_ns, 1)
-    missing = _missing({**counts, "average_percent": percent})
-    return CpuFacts(**counts, average_percent=percent, missing=missing)
+        own_ns = user_ns + system_ns
+        percent = round(100 * own_ns / elapsed_ns, 1)
+    others = other_percent(begin.cores, end.cores, own_ns, elapsed_ns)
+    missing = _missing({**counts, "average_percent": percent, "other_percent": others})
+    return CpuFacts(**counts, average_percent=percent, missing=missing, other_percent=others)
 
 
 def _difference(before: int | None, after: int | None) -> int | None:

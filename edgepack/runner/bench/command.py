@@ -9,15 +9,26 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from edgepack import __version__
 from edgepack.formats.errors import ConfigError, DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import Duration, Report, RunFacts, Scenario
-from edgepack.runner.bench.benchmark import Identity, Surroundings, measure_release
-from edgepack.runner.bench.device import this_platform
+from edgepack.runner.bench.benchmark import Identity, Request, Surroundings, measure_release
+from edgepack.runner.bench.daemon import check_daemon
+from edgepack.runner.bench.device import read_device
 from edgepack.runner.bench.environment import kernel_clock_synced
 from edgepack.runner.bench.process import ThisProcess
-from edgepack.runner.bench.system import SystemTree
+from edgepack.runner.choice.choosing import (
+    Box,
+    Settled,
+    choose,
+    keep_choice,
+    settle_release,
+    this_box,
+)
+from edgepack.runner.choice.process import launch_worker
 from edgepack.runner.clock import Clock
 from edgepack.runner.durable import write_durably
 from edgepack.runner.engines import Engine, open_engine
@@ -41,24 +52,37 @@ class BenchOutcome:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """What `bench` was asked to do.
+
+    Attributes:
+        variant: Which candidate; None: what was or is chosen on this box.
+        threads: Threads inside one call; None likewise.
+        duration: How long each scenario runs.
+        scenarios: In this order, each once.
+        choose: Measure the bundle's candidates anew, whatever was chosen before.
+        while_serving: Measure although the daemon of this box is busy.
+        out: A file to write the report to as well, or None.
+    """
+
+    variant: str | None = None
+    threads: int | None = None
+    duration: Duration = Duration.QUICK
+    scenarios: tuple[Scenario, ...] = tuple(Scenario)
+    choose: bool = False
+    while_serving: bool = False
+    out: Path | None = None
+
+
 def run_bench(
-    paths: BoxPaths,
-    *,
-    variant: str | None,
-    threads: int,
-    duration: str,
-    out: Path | None,
-    clock: Clock,
-    started_ns: int,
+    paths: BoxPaths, settings: BenchSettings, clock: Clock, started_ns: int
 ) -> BenchOutcome:
-    """Measures the release on this box.
+    """Measures the release on this box, choosing among its candidates first where none is chosen.
 
     Args:
         paths: The box's folders.
-        variant: Which candidate; the release's first by default.
-        threads: Threads inside one call.
-        duration: `quick`, `standard` or `mlperf`.
-        out: A file to write the report to as well, or None.
+        settings: What was asked for.
         clock: Times everything.
         started_ns: The clock's reading at the program's first line.
 
@@ -67,30 +91,69 @@ def run_bench(
 
     Raises:
         BundleError: The release is damaged.
-        DeviceError: The runtime cannot load or run it.
-        ConfigError: `out` cannot be written.
+        DeviceError: The runtime cannot load or run it, or the daemon of this box is busy.
+        ConfigError: `out` cannot be written, or a choice was asked for together with what is to
+            be chosen.
     """
-    release = load_release(paths.release, variant)
+    box = this_box()
+    waiting_ns = clock.monotonic_ns()
+    serving = check_daemon(paths.state, box.system, clock, while_serving=settings.while_serving)
+    # Watching and choosing are no part of a start; reading and hashing the release are.
+    waited_ns = clock.monotonic_ns() - waiting_ns
+    settled, warnings, choosing_ns = _settle(paths, settings, box, clock)
 
     def open_candidate(each: Release) -> Engine:
-        return open_engine(each.manifest.runtime.name, each.model_path, threads)
+        return open_engine(each.manifest.runtime.name, each.model_path, settled.options)
 
     around = Surroundings(
         clock=clock,
-        system=SystemTree(),
-        here=this_platform(),
-        environment=os.environ,
+        system=box.system,
+        here=box.here,
+        environment=box.environment,
         clock_synced=kernel_clock_synced,
         meter=ThisProcess(),
         open_engine=open_candidate,
         started_ns=started_ns,
+        waited_ns=waited_ns + choosing_ns,
+        daemon_pid=None if serving is None else serving.pid or 0,
+        ticks_per_s=os.sysconf("SC_CLK_TCK"),
     )
     identity = Identity(str(uuid.uuid4()), ensure_device_id(paths.state), __version__)
-    report = measure_release(release, Duration(duration), identity, around)
+    request = Request(settings.duration, settings.scenarios, settled.options, settled.choice)
+    report = measure_release(settled.release, request, identity, around)
     data = report.to_bytes()
-    if out is not None:
-        _write(out, data)
-    return BenchOutcome(data, describe_report(report), _keep(paths.spool, report, data))
+    if settings.out is not None:
+        _write(settings.out, data)
+    warnings += _keep(paths.spool, report, data)
+    return BenchOutcome(data, describe_report(report), warnings)
+
+
+def _settle(
+    paths: BoxPaths, settings: BenchSettings, box: Box, clock: Clock
+) -> tuple[Settled, tuple[str, ...], int]:
+    asked = settings.variant is not None or settings.threads is not None
+    if asked and settings.choose:
+        raise ConfigError(
+            "--choose measures every candidate and number of threads",
+            hint="leave out --candidate and --threads, or --choose",
+        )
+    settled = settle_release(paths, box, variant=settings.variant, threads=settings.threads)
+    warnings = () if settled.warning is None else (settled.warning,)
+    if asked or (settled.choice is not None and not settings.choose):
+        return settled, warnings, 0
+    if read_device(box.system, box.here, box.environment).emulated:
+        warnings = (*warnings, "nothing is chosen on an emulated CPU: its times say nothing")
+        return settled, warnings, 0
+    begin_ns = clock.monotonic_ns()
+    choice = choose(settled.release, box, clock, launch_worker)
+    if choice is None:
+        return settled, warnings, 0
+    trouble = keep_choice(paths.state, choice)
+    if trouble is not None:
+        warnings = (*warnings, trouble)
+    release = load_release(paths.release, choice.variant)
+    followed = Settled(release, choice.options, choice.reason, choice)
+    return followed, warnings, clock.monotonic_ns() - begin_ns
 
 
 def describe_report(report: Report) -> tuple[str, ...]:
@@ -105,11 +168,14 @@ def describe_report(report: Report) -> tuple[str, ...]:
     model, runtime = report.model, report.runtime
     lines = [
         f"{model.name} {model.version}, {model.variant}, {runtime.name} {runtime.version} "
-        f"({runtime.provider}, {runtime.threads} thread{'s' if runtime.threads > 1 else ''})",
+        f"({runtime.provider}, {runtime.options or EngineOptions(max(runtime.threads, 1))})",
         f"cold start    load {_us(report.cold.init_ns)}, first answer "
         f"{_us(report.cold.first_inference_ns)}",
     ]
-    lines += [_describe_run(run) for run in report.runs]
+    if report.choice is not None:
+        lines.append(f"choice        {report.choice.reason}")
+    for run in report.runs:
+        lines += _describe_run(run)
     right = "right" if report.golden.ok else f"WRONG in {report.golden.problems} places"
     lines.append(f"golden        {report.golden.cases} answers, {right}")
     reasons = ", ".join(report.trust.reasons) or "no reservations"
@@ -117,15 +183,31 @@ def describe_report(report: Report) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _describe_run(run: RunFacts) -> str:
+def _describe_run(run: RunFacts) -> list[str]:
     validity = "" if run.valid else "  INVALID"
-    shown = run.end_to_end
-    if run.method.scenario is Scenario.OFFLINE or shown is None:
-        return f"offline       {run.samples_per_second or 0:,.0f} answers/s{validity}"
-    return (
-        f"single stream p50 {_us(shown.p50)}, p90 {_us(shown.p90)}, p99 {_us(shown.p99)}, "
-        f"engine p50 {_us(run.compute.p50)}, {run.method.queries:,} queries{validity}"
+    latency = run.end_to_end
+    told = (
+        ""
+        if latency is None
+        else f"p50 {_us(latency.p50)}, p90 {_us(latency.p90)}, p99 {_us(latency.p99)}"
     )
+    match run.method.scenario:
+        case Scenario.OFFLINE:
+            lines = [f"offline       {run.samples_per_second or 0:,.0f} answers/s{validity}"]
+        case Scenario.SINGLE_STREAM:
+            lines = [
+                f"single stream {told}, engine p50 {_us(run.compute.p50)}, "
+                f"{run.method.queries:,} queries{validity}"
+            ]
+        case Scenario.SERVER:
+            lines = [
+                f"server        {run.method.target_qps or 0:,.0f} queries/s with 99 % under "
+                f"{_us(run.method.latency_bound_ns)} ({run.method.bound_source}){validity}",
+                f"              {told}, {run.method.queries:,} queries",
+            ]
+        case _:
+            assert_never(run.method.scenario)
+    return [*lines, *(f"              {error}" for error in run.errors)]
 
 
 def _us(duration_ns: int | None) -> str:

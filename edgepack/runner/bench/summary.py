@@ -23,11 +23,16 @@ from edgepack.formats.statistics import (
     minimum_count,
     nearest_rank,
 )
-from edgepack.runner.bench.scenarios import Measured, Samples
+from edgepack.runner.bench.samples import Measured, Samples
 
 _SECOND_NS = 1_000_000_000
 #: LoadGen estimates these early; the median needs no such care.
 _ESTIMATED = ("p90", "p95", "p99", "p999")
+_ARRIVALS = {
+    Scenario.SINGLE_STREAM: "closed",
+    Scenario.OFFLINE: "at_once",
+    Scenario.SERVER: "poisson",
+}
 
 
 def summarise_samples(samples: Samples) -> Distribution:
@@ -81,46 +86,66 @@ def summarise_run(measured: Measured, input_sha256: str) -> RunFacts:
     Returns:
         The report's facts of the run.
     """
-    plan = measured.plan
-    offline = plan.scenario is Scenario.OFFLINE
+    search = measured.search
     total = measured.compute.total
-    missing = {"queue": "a query is issued when the one before has completed"}
-    end_to_end = None
+    missing = {}
+    if measured.queue is None:
+        missing["queue"] = "a query is issued when the one before has completed"
     if measured.end_to_end is None:
         missing["end_to_end"] = "all samples are one query; its time is duration_ns"
-    else:
-        end_to_end = summarise_samples(measured.end_to_end)
-    drifted = drift((measured.end_to_end or measured.compute).values)
+    if search is None:
+        missing |= dict.fromkeys(("over_latency", "bound_met"), "only Server has a latency bound")
+    # A queue makes latencies wander by chance; what the engine takes does not.
+    steady = measured.compute if search else measured.end_to_end or measured.compute
+    drifted = drift(steady.values)
     if drifted is None:
         missing["drift"] = f"{total} samples are too few for ten blocks"
     per_second = total * _SECOND_NS / measured.duration_ns if measured.duration_ns else None
     if per_second is None:
         missing["samples_per_second"] = "the run took no time"
     return RunFacts(
-        method=MethodFacts(
-            scenario=plan.scenario,
-            duration=plan.duration,
-            warmup_runs=measured.warmup_runs,
-            warmup_ns=measured.warmup_ns,
-            min_duration_ns=plan.min_duration_ns,
-            duration_ns=measured.duration_ns,
-            min_queries=1 if offline else plan.min_samples,
-            queries=1 if offline else total,
-            samples_per_query=total if offline else 1,
-            seed=plan.seed,
-            input="golden",
-            input_sha256=input_sha256,
-        ),
-        end_to_end=end_to_end,
+        method=_method_facts(measured, input_sha256),
+        end_to_end=_summarise_optional(measured.end_to_end),
         compute=summarise_samples(measured.compute),
-        queue=None,
+        queue=_summarise_optional(measured.queue),
         samples_per_second=per_second,
         drift=drifted,
-        valid=measured.min_duration_met and measured.min_samples_met,
+        valid=measured.is_valid,
         min_duration_met=measured.min_duration_met,
         min_queries_met=measured.min_samples_met,
+        errors=measured.errors,
         missing=missing,
+        over_latency=None if search is None else search.over_latency,
+        bound_met=None if search is None else search.bound_met,
     )
+
+
+def _method_facts(measured: Measured, input_sha256: str) -> MethodFacts:
+    plan, search, total = measured.plan, measured.search, measured.compute.total
+    offline = plan.scenario is Scenario.OFFLINE
+    return MethodFacts(
+        scenario=plan.scenario,
+        duration=plan.duration,
+        warmup_runs=measured.warmup_runs,
+        warmup_ns=measured.warmup_ns,
+        min_duration_ns=plan.min_duration_ns,
+        duration_ns=measured.duration_ns,
+        min_queries=1 if offline else plan.min_samples,
+        queries=1 if offline else total,
+        samples_per_query=total if offline else 1,
+        seed=plan.seed,
+        input="golden",
+        input_sha256=input_sha256,
+        arrival=_ARRIVALS[plan.scenario],
+        target_qps=None if search is None else search.target_qps,
+        latency_bound_ns=None if search is None else search.latency_bound_ns,
+        bound_source=None if search is None else search.bound_source,
+        probes=() if search is None else search.probes,
+    )
+
+
+def _summarise_optional(samples: Samples | None) -> Distribution | None:
+    return None if samples is None else summarise_samples(samples)
 
 
 def _estimates(ordered: list[int]) -> Mapping[str, EarlyStoppingFacts]:

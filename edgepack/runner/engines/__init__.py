@@ -5,7 +5,8 @@ Only the file of a runtime imports it and translates its exceptions. Used by the
 
 from __future__ import annotations
 
+from edgepack.formats.options import EngineOptions
 from edgepack.runner.engines.contract import Engine, check_inputs
 from edgepack.runner.engines.opening import open_engine
 
-__all__ = ["Engine", "check_inputs", "open_engine"]
+__all__ = ["Engine", "EngineOptions", "check_inputs", "open_engine"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.interpreter import InterpreterEngine
 
@@ -16,7 +17,7 @@ from edgepack.runner.engines.interpreter import InterpreterEngine
 class LiteRtEngine(InterpreterEngine):
     """A `.tflite` file in LiteRT (an `Engine`)."""
 
-    def __init__(self, model_path: Path, threads: int) -> None:
+    def __init__(self, model_path: Path, options: EngineOptions) -> None:
         try:
             import ai_edge_litert
             from ai_edge_litert.interpreter import Interpreter
@@ -26,4 +27,4 @@ class LiteRtEngine(InterpreterEngine):
                 hint="pip install 'edgepack[litert]', or run the launcher of an installed bundle",
             ) from error
         version = str(ai_edge_litert.__version__)
-        super().__init__(Interpreter, RuntimeName.LITERT, version, model_path, threads)
+        super().__init__(Interpreter, RuntimeName.LITERT, version, model_path, options.threads)

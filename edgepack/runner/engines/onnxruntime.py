@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions, ExecutionMode
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.contract import Array, check_inputs
@@ -40,17 +41,17 @@ _DTYPES = {
 class OnnxRuntimeEngine:
     """A `.onnx` file in ONNX Runtime (an `Engine`)."""
 
-    def __init__(self, model_path: Path, threads: int, *, use_gpu: bool = False) -> None:
+    def __init__(self, model_path: Path, options: EngineOptions, *, use_gpu: bool = False) -> None:
         ort = _import_onnxruntime()
         self._name = RuntimeName.ONNXRUNTIME_GPU if use_gpu else RuntimeName.ONNXRUNTIME
         self._version = str(ort.__version__)
-        self._threads = threads
+        self._threads = options.threads
         providers = [_CPU]
         if use_gpu and _CUDA in ort.get_available_providers():
             providers = [_CUDA, _CPU]
         try:
             session = ort.InferenceSession(
-                str(model_path), _session_options(ort, threads), providers=providers
+                str(model_path), _session_options(ort, options), providers=providers
             )
         # Its exceptions share no base class below Exception (Fail, InvalidGraph, NotImplemented).
         except Exception as error:
@@ -122,14 +123,18 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _session_options(ort: Any, threads: int) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS
-    # Spinning workers win microseconds and keep a kiosk's cores hot between two requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+def _session_options(ort: Any, options: EngineOptions) -> Any:
+    session = ort.SessionOptions()
+    session.intra_op_num_threads = options.threads
+    session.inter_op_num_threads = 1
+    if options.execution_mode is ExecutionMode.PARALLEL:
+        session.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+        session.inter_op_num_threads = options.threads
+    session.log_severity_level = _LOG_ERRORS
+    spinning = "1" if options.spinning else "0"
+    for pool in ("intra_op", "inter_op"):
+        session.add_session_config_entry(f"session.{pool}.allow_spinning", spinning)
+    return session
 
 
 def _spec(node: Any) -> TensorSpec:

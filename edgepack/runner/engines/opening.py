@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import assert_never
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.contract import Engine
 
+_DEFAULT = EngineOptions()
 
-def open_engine(runtime: RuntimeName, model_path: Path, threads: int = 1) -> Engine:
+
+def open_engine(
+    runtime: RuntimeName, model_path: Path, options: EngineOptions = _DEFAULT
+) -> Engine:
     """Loads a model.
 
     Args:
         runtime: Which runtime loads it.
         model_path: The `.tflite` or `.onnx` file.
-        threads: Threads inside one call, at least 1.
+        options: How it is opened; one thread by default.
 
     Returns:
         The engine, ready to run.
@@ -33,16 +38,16 @@ def open_engine(runtime: RuntimeName, model_path: Path, threads: int = 1) -> Eng
         case RuntimeName.LITERT:
             from edgepack.runner.engines.litert import LiteRtEngine
 
-            return LiteRtEngine(model_path, threads)
+            return LiteRtEngine(model_path, options)
         case RuntimeName.TFLITE_RUNTIME:
             from edgepack.runner.engines.tflite_runtime import TfliteRuntimeEngine
 
-            return TfliteRuntimeEngine(model_path, threads)
+            return TfliteRuntimeEngine(model_path, options)
         case RuntimeName.ONNXRUNTIME | RuntimeName.ONNXRUNTIME_GPU:
             from edgepack.runner.engines.onnxruntime import OnnxRuntimeEngine
 
             return OnnxRuntimeEngine(
-                model_path, threads, use_gpu=runtime is RuntimeName.ONNXRUNTIME_GPU
+                model_path, options, use_gpu=runtime is RuntimeName.ONNXRUNTIME_GPU
             )
         case _:
             assert_never(runtime)

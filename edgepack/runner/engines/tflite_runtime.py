@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.interpreter import InterpreterEngine
 
@@ -15,7 +16,7 @@ from edgepack.runner.engines.interpreter import InterpreterEngine
 class TfliteRuntimeEngine(InterpreterEngine):
     """A `.tflite` file in tflite-runtime (an `Engine`)."""
 
-    def __init__(self, model_path: Path, threads: int) -> None:
+    def __init__(self, model_path: Path, options: EngineOptions) -> None:
         try:
             import tflite_runtime
             from tflite_runtime.interpreter import Interpreter
@@ -26,4 +27,6 @@ class TfliteRuntimeEngine(InterpreterEngine):
                 hint="it needs Python 3.11 at most and numpy<2; run the launcher of a bundle",
             ) from error
         version = str(tflite_runtime.__version__)
-        super().__init__(Interpreter, RuntimeName.TFLITE_RUNTIME, version, model_path, threads)
+        super().__init__(
+            Interpreter, RuntimeName.TFLITE_RUNTIME, version, model_path, options.threads
+        )

@@ -34,6 +34,8 @@ class App:
         log: Where failures are written.
         default_deadline_ns: How long a recommendation may take that does not say; or None.
         stopping: Set when the server is on its way out; `/healthz` says so.
+        reload: Begins to look what is current now and to serve it; None where nothing can.
+        last_job_ns: The clock's reading when the model was last asked for anything.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class App:
         self.log = log
         self.default_deadline_ns = default_deadline_ns
         self.stopping = False
+        self.reload: Callable[[], None] | None = None
+        self.last_job_ns = clock.monotonic_ns()
         self._guard = guard
 
     def answer(self, request: Request) -> Response | Job:
@@ -103,6 +107,7 @@ class App:
 
     def count(self, job: Job, response: Response) -> None:
         """Counts the answer that a job's client gets."""
+        self.last_job_ns = self.clock.monotonic_ns()
         self.metrics.count_request(job.label, response.status)
 
     def _compute(self, job: Job, compute: Callable[[], Response]) -> Response:

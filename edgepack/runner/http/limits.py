@@ -20,6 +20,8 @@ class Limits:
         idle_timeout_s: Without a request on an open connection.
         write_timeout_s: A client that does not read its answer.
         linger_s: Time for a refused client to read why before the connection goes.
+        drain_s: After a stop was asked for, time for clients with an open connection to use it
+            once more.
         grace_s: Time for running requests after a stop was asked for.
     """
 
@@ -33,4 +35,5 @@ class Limits:
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 15.0
     linger_s: float = 2.0
+    drain_s: float = 1.0
     grace_s: float = 10.0

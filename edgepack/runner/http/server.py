@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import socket
 import ssl
 
 from edgepack.runner.http.app import App
@@ -21,6 +22,8 @@ from edgepack.runner.live.model import LiveModel
 #: How often time-outs are looked at; they are in seconds, so this is fine enough.
 _TICK_S = 0.5
 _BACKLOG = 128
+#: How often it is looked whether everybody has gone.
+_STOP_LOOK_S = 0.01
 #: Up to this a job in the event loop delays others less than handing it to a thread, which
 #: costs about 100 us there and back.
 INLINE_LIMIT_NS = 300_000
@@ -48,38 +51,39 @@ class Server:
         #: Its executor starts a thread only when there is a job for it.
         self.model_thread = ModelThread(app, limits.pending)
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Binds and starts to answer.
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Starts to answer.
 
         Args:
-            host: Address or name to bind.
-            port: Port; 0 takes a free one.
+            listener: A bound socket; see `bind`.
             tls: Speaks TLS with this; plain by default.
-
-        Returns:
-            The port that was bound.
-
-        Raises:
-            OSError: The address is not this box's, is taken, or is not allowed.
         """
         self._listener = await self._loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG, ssl=tls
+            lambda: Connection(self), sock=listener, backlog=_BACKLOG, ssl=tls
         )
         self._tick()
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
 
     async def stop(self) -> None:
-        """Takes no more connections, finishes what is being answered, then closes."""
+        """Takes no more connections, finishes what is being answered, then closes.
+
+        A client that keeps its connection may be sending at this very moment, so an open
+        connection closes after its next answer; one that stays silent closes after `drain_s`.
+        """
+        # Whoever has connected already is let in before the door closes.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self.stopping = True
         self._app.stopping = True
         if self._listener is not None:
             self._listener.close()
+        deadline = self.now() + self.limits.grace_s
+        silent = min(self.now() + self.limits.drain_s, deadline)
+        while self._connections and self.now() < silent:
+            await asyncio.sleep(_STOP_LOOK_S)
         for connection in tuple(self._connections):
             connection.stop()
-        deadline = self.now() + self.limits.grace_s
         while self._connections and self.now() < deadline:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(_STOP_LOOK_S)
         for connection in tuple(self._connections):
             connection.abort()
         if self._ticker is not None:
@@ -144,3 +148,30 @@ class Server:
         for connection in tuple(self._connections):
             connection.check_deadline(now)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Binds a TCP socket.
+
+    Args:
+        host: Address or name to bind.
+        port: Port; 0 takes a free one.
+
+    Returns:
+        The socket, listening: connections wait in its queue until it is served.
+
+    Raises:
+        OSError: The address is not this box's, is taken, or is not allowed.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

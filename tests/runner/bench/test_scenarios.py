@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.formats.errors import BundleError, ConfigError, DeviceError
+from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.golden import GoldenSet
 from edgepack.formats.report import Duration, Scenario
 from edgepack.formats.statistics import LogHistogram
-from edgepack.runner.bench.scenarios import Plan, Samples, plan_for, run_scenario
+from edgepack.runner.bench.plan import Plan, plan_for
+from edgepack.runner.bench.samples import Samples
+from edgepack.runner.bench.scenarios import run_scenario
 from edgepack.runner.bench.summary import summarise_run, summarise_samples
 from edgepack.runner.bench.workload import open_workload
+from tests.runner.bench.workloads import SteadyWork
 from tests.runner.simulators import (
     HandClock,
     SimulatedEngine,
@@ -20,22 +23,6 @@ from tests.runner.simulators import (
 )
 
 _SECOND = 1_000_000_000
-
-
-class SteadyWork:
-    """A workload whose samples each take as long as is said."""
-
-    def __init__(self, clock: HandClock, call_ns: int, around_ns: int = 0) -> None:
-        self.clock = clock
-        self.call_ns = call_ns
-        self.around_ns = around_ns
-        self.samples = 7
-        self.ran: list[int] = []
-
-    def run(self, sample: int) -> int:
-        self.ran.append(sample)
-        self.clock.now_ns += self.call_ns + self.around_ns
-        return self.call_ns
 
 
 def _plan(
@@ -62,11 +49,6 @@ def test_without_golden_inputs_there_is_nothing_to_run(tmp_path: Path) -> None:
         open_workload(
             replace(tensor, golden=GoldenSet(tolerance=1e-3)), SimulatedTensorEngine(), HandClock()
         )
-
-
-def test_the_server_scenario_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="Server"):
-        run_scenario(_plan(Scenario.SERVER), SteadyWork(HandClock(), 1), HandClock())
 
 
 def test_a_model_too_slow_for_its_samples_ends_in_time_and_is_invalid() -> None:
@@ -123,6 +105,8 @@ def test_warming_up_does_not_count() -> None:
         (Scenario.SINGLE_STREAM, Duration.MLPERF, 600, 64),
         (Scenario.OFFLINE, Duration.STANDARD, 60, 24_576),
         (Scenario.OFFLINE, Duration.MLPERF, 600, 24_576),
+        (Scenario.SERVER, Duration.STANDARD, 60, 662),
+        (Scenario.SERVER, Duration.MLPERF, 600, 662),
     ],
 )
 def test_plans_are_mlperfs(

@@ -1,7 +1,8 @@
 """The metrics of a live model: counted on the way of every answer, written out when read.
 
 Counting is a few additions under a lock, a tenth of what `prometheus_client`'s own histogram
-costs; what Prometheus reads is made by its families. It is not aware of HTTP. Used by `metrics`.
+costs; what Prometheus reads is made by its families. It is not aware of HTTP. Used by
+`server` beside it.
 """
 
 from __future__ import annotations

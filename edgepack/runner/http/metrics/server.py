@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from edgepack.runner.health import StateHealth
-from edgepack.runner.http.model_metrics import ModelCollector, ModelLabels, ModelMetrics
+from edgepack.runner.http.metrics.models import ModelCollector, ModelLabels, ModelMetrics
 from edgepack.runner.live.model import LiveModel
 
 

@@ -1,0 +1,136 @@
+"""Reloads while requests run: SIGHUP after an install, or after the release on trial changed.
+
+A new release is opened and proven beside the old one, which answers until then; a request that
+runs keeps the release it began with. Where the new release brings another runner or runtime,
+this process cannot become it: it is proven by its own runner, and the daemon makes room for a
+process of it (see `handover`). A release that fails its proof changes nothing. Used by `serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+
+from edgepack.formats.errors import ConfigError, DeviceError, EdgepackError
+from edgepack.formats.manifest import Manifest
+from edgepack.runner.daemon.around import Around
+from edgepack.runner.daemon.models import open_release, settle, trial_directory
+from edgepack.runner.http.app import App
+from edgepack.runner.live.model import LiveModel
+
+#: Folders of a release that hold programs; the rest is read anew by the same program.
+_PROGRAM_FOLDERS = ("runner/", "site/")
+
+
+class Outcome(StrEnum):
+    """What became of a reload."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    RESTART = "restart"
+
+
+#: Runs the current release's own `check`; returns what is wrong with it, or None.
+Prove = Callable[[], Awaitable[str | None]]
+
+
+class Reloader:
+    """Changes what an app serves."""
+
+    def __init__(
+        self,
+        around: Around,
+        app: App,
+        retire: Callable[[LiveModel], None],
+        prove: Prove | None,
+    ) -> None:
+        """Makes a reloader.
+
+        Args:
+            around: Where releases lie and how they are opened.
+            app: What serves them.
+            retire: Gets the releases that are in service no more.
+            prove: Proves a release with its own runner; None where it has none, as with
+                `--release`.
+        """
+        self._around = around
+        self._app = app
+        self._retire = retire
+        self._prove = prove
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> Outcome:
+        """Looks what is current now and serves it; it never raises.
+
+        Returns:
+            What became of it. After `RESTART` the caller makes room for the new process.
+        """
+        async with self._turn:
+            try:
+                outcome = await self._reload()
+            except EdgepackError as error:
+                self._around.log.write("error", "reload refused", reason=error.message)
+                outcome = Outcome.REFUSED
+            except Exception as error:  # noqa: BLE001 - the old release serves on
+                self._around.log.write("error", "bug", error=repr(error)[:500])
+                outcome = Outcome.REFUSED
+            self._app.metrics.count_reload(outcome)
+            return outcome
+
+    async def _reload(self) -> Outcome:
+        around, models = self._around, self._app.models
+        stable = models.stable
+        settled = await asyncio.to_thread(settle, around, around.paths.release)
+        if needs_restart(stable.release.manifest, settled.release.manifest):
+            return await self._prepare_restart()
+        stable_now = await self._open(around.paths.release, [stable])
+        others = [stable] if models.canary is None else [models.canary, stable]
+        directory = trial_directory(around)
+        canary_now = None if directory is None else await self._open(directory, others)
+        if stable_now is stable and canary_now is models.canary:
+            return Outcome.UNCHANGED
+        for live in (stable_now, canary_now):
+            if live is not None:
+                self._app.metrics.enter(live)
+        for live in models.replace(stable_now, canary_now):
+            self._retire(live)
+        around.log.write("info", "release switched", version=stable_now.version)
+        return Outcome.DONE
+
+    async def _open(self, directory: Path, known: list[LiveModel]) -> LiveModel:
+        """Opens a release, unless it is already there just as it would be opened."""
+        settled = await asyncio.to_thread(settle, self._around, directory)
+        for live in known:
+            same = live.release.id == settled.release.id and live.variant == (
+                settled.release.candidate.variant
+            )
+            if same and live.engine is not None and live.engine.threads == settled.options.threads:
+                return live
+        name = self._app.models.name
+        return await asyncio.to_thread(open_release, self._around, directory, model=name)
+
+    async def _prepare_restart(self) -> Outcome:
+        if self._prove is None:
+            raise ConfigError(
+                "the new release brings another runner or runtime", hint="restart the daemon"
+            )
+        problem = await self._prove()
+        if problem is not None:
+            raise DeviceError(f"the new release does not run here: {problem}")
+        return Outcome.RESTART
+
+
+def needs_restart(now: Manifest, new: Manifest) -> bool:
+    """Whether a release brings programs that this process is not made of."""
+    return now.runtime != new.runtime or _programs(now) != _programs(new)
+
+
+def _programs(manifest: Manifest) -> set[tuple[str, str]]:
+    return {
+        (record.path, record.sha256)
+        for record in manifest.files
+        if record.path.startswith(_PROGRAM_FOLDERS)
+    }

@@ -1,0 +1,236 @@
+"""Starts the daemon: load, check, warm up, verify, listen; and stops it without losing a request.
+
+A release that is damaged or answers wrongly is refused before the port is opened. It is not aware
+of HTTP's syntax or of routes. Used by `edgepack-runner serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Coroutine
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from edgepack.formats.errors import ConfigError
+from edgepack.runner.daemon.around import Around
+from edgepack.runner.daemon.background import ScheduledBench
+from edgepack.runner.daemon.handover import inherited_socket, replace_process
+from edgepack.runner.daemon.models import open_models
+from edgepack.runner.daemon.reload import Outcome, Reloader
+from edgepack.runner.health import watch_state
+from edgepack.runner.http.app import App
+from edgepack.runner.http.server import Server, bind
+from edgepack.runner.http.serving import make_app
+from edgepack.runner.reports.sender import make_sender
+from edgepack.runner.reports.spool import Spool
+from edgepack.runner.reports.tokens import read_token
+from edgepack.runner.serving_mark import mark_serving
+from edgepack.runner.settings import Settings
+
+_NS_PER_MS = 1_000_000
+_PROOF_LIMIT_S = 300.0
+_SHOWN_CHARACTERS = 300
+
+
+def serve(around: Around) -> int:
+    """Serves a release until SIGTERM or SIGINT.
+
+    Args:
+        around: Everything it needs.
+
+    Returns:
+        The exit status: 0 after SIGTERM, 130 after SIGINT. After a handover it does not return.
+
+    Raises:
+        BundleError: The release is damaged.
+        DeviceError: The runtime cannot load or run it.
+        QualityError: The golden answers do not come out here.
+        ConfigError: A setting cannot be followed, such as a port that is taken.
+    """
+    settings = around.settings.serve
+    token = read_token(settings.token_file)
+    models = open_models(around)
+    try:
+        deadline_ms = settings.deadline_ms
+        app = make_app(
+            models,
+            around.clock,
+            around.log,
+            token=token,
+            deadline_ns=None if deadline_ms is None else int(deadline_ms * _NS_PER_MS),
+        )
+        daemon = Daemon(around, app)
+        status = asyncio.run(daemon.run())
+    finally:
+        for _, live in models.all():
+            live.unload()
+    if daemon.heir is not None:
+        launcher = _launcher(around)
+        if launcher is not None:
+            replace_process(launcher, around.arguments, around.environment, daemon.heir)
+    return status
+
+
+class Daemon:
+    """One run of the server and of what runs beside it.
+
+    Attributes:
+        heir: The listening socket that another process is to take over, or None.
+    """
+
+    def __init__(self, around: Around, app: App) -> None:
+        self.heir: socket.socket | None = None
+        self._around = around
+        self._app = app
+
+    async def run(self) -> int:
+        """Serves until a signal ends it; see `serve`."""
+        around, log = self._around, self._around.log
+        listener = self._open_port()
+        server = Server(self._app, around.settings.limits)
+        await server.listen(listener, _open_tls(around.settings))
+        host, port = listener.getsockname()[:2]
+        scheme = "http" if around.settings.serve.tls_key is None else "https"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        with ExitStack() as stack:
+            stack.enter_context(mark_serving(around.paths.state, port, around.clock))
+            log.write("info", "listening", url=url)
+            around.supervisor.notifier.ready(f"listening on {url}")
+            self._start_sender(stack)
+            tasks = [asyncio.ensure_future(each) for each in self._beside(server)]
+            number = await self._until_signal(server, listener)
+            for task in tasks:
+                task.cancel()
+            if self.heir is None:
+                around.supervisor.notifier.stopping(f"stopping on {number.name}")
+            log.write("info", "stopping", signal=number.name)
+            await server.stop()
+            log.write("info", "stopped")
+        return 130 if number is signal.SIGINT else 0
+
+    def _open_port(self) -> socket.socket:
+        around, wanted = self._around, self._around.settings.serve
+        passed = inherited_socket(around.environment, os.getpid())
+        if passed is not None:
+            return passed
+        try:
+            return bind(wanted.host, wanted.port)
+        except OSError as error:
+            raise ConfigError(
+                f"{wanted.host}:{wanted.port} cannot be bound: {error.strerror or error}",
+                hint="name another address with --host and --port; --port 0 takes a free one",
+            ) from error
+
+    def _start_sender(self, stack: ExitStack) -> None:
+        around = self._around
+        if around.paths.spool is None:
+            return
+        limits = around.settings.spool
+        spool = Spool(around.paths.spool, max_bytes=limits.max_bytes, max_count=limits.max_count)
+        sender = make_sender(spool, around.settings.hub, around.clock, around.log)
+        if sender is not None:
+            sender.start()
+            stack.callback(sender.stop)
+
+    def _beside(self, server: Server) -> list[Coroutine[Any, Any, None]]:
+        around, app = self._around, self._app
+        beside = [
+            around.supervisor.watch(lambda: server.try_model(app.models.stable)),
+            watch_state(around.paths.state, around.log, app.metrics.set_state),
+        ]
+        launcher, state = _launcher(around), around.paths.state
+        if around.settings.bench.every_days is not None and launcher and state:
+            duration = around.settings.bench.duration
+            command = [str(launcher), "bench", "--duration", duration, "--while-serving"]
+            schedule = ScheduledBench(
+                around.settings.bench,
+                state,
+                command,
+                lambda: app.last_job_ns,
+                around.clock,
+                around.log,
+            )
+            beside.append(schedule.run())
+        return beside
+
+    async def _until_signal(self, server: Server, listener: socket.socket) -> signal.Signals:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[signal.Signals] = loop.create_future()
+        reloader = self._make_reloader(server)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def end(number: signal.Signals) -> None:
+            if not ended.done():
+                ended.set_result(number)
+
+        async def reload() -> None:
+            notifier = self._around.supervisor.notifier
+            notifier.reloading(self._around.clock.monotonic_ns() // 1000, "reloading")
+            outcome = await reloader.reload()
+            if outcome is Outcome.RESTART:
+                # A second descriptor of the same socket: its queue outlives the server.
+                self.heir = listener.dup()
+                end(signal.SIGHUP)
+            else:
+                notifier.ready(f"reload: {outcome}")
+
+        def begin_reload() -> None:
+            task = asyncio.ensure_future(reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end, number)
+        loop.add_signal_handler(signal.SIGHUP, begin_reload)
+        self._app.reload = begin_reload
+        return await ended
+
+    def _make_reloader(self, server: Server) -> Reloader:
+        launcher = _launcher(self._around)
+        prove = None if launcher is None else functools.partial(_prove, launcher)
+        return Reloader(self._around, self._app, server.model_thread.retire, prove)
+
+
+def _open_tls(settings: Settings) -> Any:
+    certificate, key = settings.serve.tls_certificate, settings.serve.tls_key
+    if certificate is None or key is None:
+        return None
+    from edgepack.runner.http.tls import open_tls
+
+    return open_tls(certificate, key)
+
+
+def _launcher(around: Around) -> Path | None:
+    """Returns the launcher of the root that is served; None when a release was named."""
+    root = around.environment.get("EDGEPACK_ROOT")
+    if not root or around.paths.release != Path(root) / "current":
+        return None
+    launcher = Path(root) / "bin" / "edgepack-runner"
+    return launcher if launcher.is_file() else None
+
+
+async def _prove(launcher: Path) -> str | None:
+    """Runs the current release's own `check`; returns what is wrong, or None."""
+    process = await asyncio.create_subprocess_exec(
+        str(launcher),
+        "check",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    wait: Awaitable[tuple[bytes, bytes]] = process.communicate()
+    try:
+        _, said = await asyncio.wait_for(wait, _PROOF_LIMIT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"it did not answer within {_PROOF_LIMIT_S:.0f} s"
+    if process.returncode == 0:
+        return None
+    words = " ".join(said.decode("utf-8", "replace").split())[-_SHOWN_CHARACTERS:]
+    return words or f"status {process.returncode}"
