@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
+from tests.e2e.workshop import Workshop, make_workshop
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,3 +79,9 @@ def full_build(
     result = run_cli(*arguments, "--out", out)
     assert result.status == 0, result.stderr
     return FullBuild(out, arguments, result.value)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workshop:
+    """A user's folder with a tiny model project of their own."""
+    return make_workshop(tmp_path_factory.mktemp("workshop"), repository)
