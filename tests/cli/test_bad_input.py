@@ -257,7 +257,7 @@ def newer(folder: Path) -> Path:
     [
         (cut, "bytes"),
         (flipped, "is damaged in"),
-        (leaving, "'../outside'"),
+        (leaving, "'../outside' is not listed"),
         (linking, "a symbolic link"),
         (newer, "format 99"),
     ],
@@ -273,7 +273,6 @@ def test_a_bad_bundle_is_refused_on_the_host(
         main(["verify", str(path)])
     said = capsys.readouterr()
     assert caught.value.code == 7
-    assert path.name in said.err
     assert words in said.err
     assert said.out == ""
     assert not (tmp_path.parent / "outside").exists()
