@@ -218,6 +218,14 @@ def test_an_operator_that_no_runtime_has_is_named(shell: Shell, domain: str) -> 
     shell.convert(model, status=5, says=("m.onnx", f"{domain}.Sparkle", "ONNX Runtime"))
 
 
+def test_an_output_folder_below_a_file_is_named_before_any_work(shell: Shell) -> None:
+    write(shell.folder / "file", "")
+    says = ("file/dist", "is no folder", "--out")
+    options = ("--out", shell.folder / "file" / "dist", "--cache", shell.cache)
+    shell.fails("convert", *options, status=3, says=says)
+    shell.fails("build", "--target", "cpu", *options, status=3, says=says)
+
+
 # Bundles
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.build.cache import Cache
+from edgepack.build.emulate import Root, make_root
+from edgepack.build.emulate.root import check_tools
+from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
 from tests.e2e.workshop import Workshop, make_workshop
 
@@ -85,3 +89,18 @@ def full_build(
 def workshop(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workshop:
     """A user's folder with a tiny model project of their own."""
     return make_workshop(tmp_path_factory.mktemp("workshop"), repository)
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache that no earlier run has filled, so that what is proved was proved now."""
+    return Cache(tmp_path_factory.mktemp("own-cache"))
+
+
+@pytest.fixture(scope="session")
+def arm_root(own_cache: Cache) -> Root:
+    """A root of the target arm64."""
+    target = load_target("arm64")
+    if problems := check_tools(target.arch):
+        pytest.skip("; ".join(str(each) for each in problems))
+    return make_root(target, own_cache)

@@ -20,7 +20,9 @@ from tests.e2e.workshop import Workshop
 STAGES = ("Wheels for", "Training", "Converting", "Measuring", "Running on", "Packing")
 
 
-def _interrupt_at(workshop: Workshop, cache: Path, out: Path, stage: str) -> tuple[int, str]:
+def _stop_at(
+    workshop: Workshop, cache: Path, out: Path, stage: str, number: int = signal.SIGINT
+) -> tuple[int, str]:
     """Runs a build and sends Ctrl-C when a stage begins; returns status and messages."""
     child = subprocess.Popen(
         workshop.command("--out", str(out)),
@@ -40,7 +42,7 @@ def _interrupt_at(workshop: Workshop, cache: Path, out: Path, stage: str) -> tup
             seen.append(line)
             if line.startswith(stage):
                 # A terminal sends it to the whole foreground group.
-                os.killpg(child.pid, signal.SIGINT)
+                os.killpg(child.pid, number)
                 seen.append(child.stderr.read())
                 break
         return child.wait(60), "".join(seen)
@@ -60,9 +62,24 @@ def interrupted_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ctrl_c_in_a_stage_leaves_nothing_half_written(
     workshop: Workshop, interrupted_cache: Path, tmp_path: Path, stage: str
 ) -> None:
-    status, messages = _interrupt_at(workshop, interrupted_cache, tmp_path / "dist", stage)
+    status, messages = _stop_at(workshop, interrupted_cache, tmp_path / "dist", stage)
     assert status == 130, messages
     assert "Traceback" not in messages
+    assert list((interrupted_cache / "tmp").iterdir()) == []
+    assert not list(tmp_path.rglob("*.pyz*"))
+
+
+def test_the_next_build_removes_what_a_killed_one_left(
+    workshop: Workshop, interrupted_cache: Path, tmp_path: Path
+) -> None:
+    status, _ = _stop_at(
+        workshop, interrupted_cache, tmp_path / "dist", "Training", number=signal.SIGKILL
+    )
+    assert status == -signal.SIGKILL
+    assert list((interrupted_cache / "tmp").iterdir())
+    # An unknown model ends this build at once.
+    done = workshop.run(interrupted_cache, "--model", "absent", "--out", str(tmp_path / "dist"))
+    assert done.returncode == 3, done.stderr
     assert list((interrupted_cache / "tmp").iterdir()) == []
     assert not list(tmp_path.rglob("*.pyz*"))
 
@@ -110,6 +127,7 @@ def test_without_a_network_the_missing_wheels_are_named(workshop: Workshop, tmp_
     nowhere = "http://127.0.0.1:9"
     done = workshop.run(
         tmp_path / "cache",
+        *("--out", str(tmp_path / "dist")),
         HTTPS_PROXY=nowhere,
         HTTP_PROXY=nowhere,
         ALL_PROXY=nowhere,
@@ -120,6 +138,7 @@ def test_without_a_network_the_missing_wheels_are_named(workshop: Workshop, tmp_
     assert "target cpu" in done.stderr
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "dist").exists()
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []
 
 
@@ -180,6 +199,28 @@ def test_doctor_names_what_is_missing_and_the_command(
     assert not checks["mmdebstrap"]["ok"]
     assert "apt install" in checks["mmdebstrap"]["fix"]
     assert checks["tensorflow"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,x,1\na,x,2\na,x,3\n", "one item only ('x')"),
+        ("a,x,1\nnan,y,2\na,z,3\n", "1 of 3 rows have no id"),
+    ],
+)
+def test_a_log_that_cannot_be_used_ends_a_build_with_nothing_written(
+    workshop: Workshop, interrupted_cache: Path, tmp_path: Path, rows: str, words: str
+) -> None:
+    log, out = tmp_path / "clicks.csv", tmp_path / "dist"
+    log.write_text("who,what,when\n" + rows)
+    columns = ("--session", "who", "--item", "what", "--order", "when")
+    done = workshop.run(interrupted_cache, "--data", str(log), *columns, "--out", str(out))
+    assert done.returncode == 3, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list((interrupted_cache / "tmp").iterdir()) == []
+    assert not out.exists()
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(

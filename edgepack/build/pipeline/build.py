@@ -19,7 +19,12 @@ from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
 from edgepack.build.pipeline.assemble import Release, assemble
 from edgepack.build.pipeline.judge import Bench, judge
 from edgepack.build.pipeline.prove import Prover
-from edgepack.build.pipeline.request import BuildRequest, BuildResult, BuiltBundle
+from edgepack.build.pipeline.request import (
+    BuildRequest,
+    BuildResult,
+    BuiltBundle,
+    check_out,
+)
 from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measure
 from edgepack.build.preflight import check_bundle_size
 from edgepack.build.targets import Target, list_targets, load_target, make_site
@@ -53,7 +58,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
     targets = _targets(request)
-    _check_out(request.out)
+    check_out(request.out)
     specs = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
     benches = {target.name: _benches(request, target, cache, progress) for target in targets}
@@ -80,17 +85,6 @@ def _targets(request: BuildRequest) -> list[Target]:
     if "all" in names:
         names = dict.fromkeys(list_targets(request.search))
     return [load_target(name, request.search) for name in names]
-
-
-def _check_out(out: Path) -> None:
-    """Finds out now, not after minutes of work, that bundles cannot be written."""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        what = "is no folder" if not existing.is_dir() else "may not be written"
-        raise ConfigError(
-            f"bundles cannot be written to {out}: {existing} {what}",
-            hint="choose another folder with --out",
-        )
 
 
 def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec]:

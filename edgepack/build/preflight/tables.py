@@ -152,4 +152,5 @@ def onnx_version_with(ir: int, domains: Mapping[str, int]) -> str | None:
 
 def newest_onnxruntime() -> str:
     """Returns the newest measured version of ONNX Runtime."""
-    return max(_data("opsets.json")["versions"], key=version_key)
+    versions: Mapping[str, Any] = _data("opsets.json")["versions"]
+    return max(versions, key=version_key)
