@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from edgepack.cli.options import (
     open_cache,
 )
 from edgepack.cli.progress import shown_progress
-from edgepack.formats.errors import ConfigError, ConversionError
+from edgepack.formats.errors import ConversionError
 from edgepack.formats.variants import ALL_VARIANTS, parse_variant_name
 
 
@@ -68,6 +65,7 @@ def convert(
     """
     from edgepack.build.pipeline.request import ModelRequest, check_out
     from edgepack.build.pipeline.variants import convert_and_measure
+    from edgepack.build.whole_file import place_whole
 
     specs = tuple(parse_variant_name(name) for name in variants) or ALL_VARIANTS
     request = ModelRequest(model, data_source(**data), samples, search=model_folders())
@@ -75,8 +73,6 @@ def convert(
     check_out(out)
     with shown_progress() as progress:
         trained, found = convert_and_measure(request, specs, cache, jobs, progress)
-    if any(each.variant.path for each in found):
-        out.mkdir(parents=True, exist_ok=True)
     rows = []
     table = make_table(
         f"Variants of {trained.name} {trained.version}",
@@ -88,7 +84,7 @@ def convert(
         path = None
         if variant.path is not None:
             path = out / f"{trained.name}-{trained.version}-{variant.spec.file_name}"
-            _copy_whole(variant.path, path)
+            place_whole(variant.path, path)
         rows.append(
             {
                 "name": variant.spec.name,
@@ -118,18 +114,3 @@ def convert(
             f"no variant of {trained.name} could be made",
             hint="the table says why for each; try --variant with another one",
         )
-
-
-def _copy_whole(source: Path, path: Path) -> None:
-    """Copies a file so that it has its name only once it is complete."""
-    draft = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
-        shutil.copyfile(source, draft)
-        os.replace(draft, path)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}", hint="choose another folder with --out"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)

@@ -6,8 +6,6 @@ by `edgepack build`.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measur
 from edgepack.build.preflight import check_bundle_size
 from edgepack.build.targets import Target, list_targets, load_target, make_site
 from edgepack.build.targets.lock import current_lock
+from edgepack.build.whole_file import place_whole
 from edgepack.formats.errors import (
     ConfigError,
     ConversionError,
@@ -166,23 +165,21 @@ def _pack(
 ) -> PackedBundle:
     """Writes the bundle under its name, unless it is larger than the target allows."""
     path = out / bundle_filename(release.manifest)
-    # Beside its place first: a bundle that is too large must not replace one that is not.
-    draft = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
+    # In the cache first: a bundle that is too large must not replace one that is not, and what
+    # a killed build leaves there is found and removed.
+    with cache.temporary_directory("bundle-") as folder:
         packed = pack_bundle(
             release.manifest,
             release.files,
-            draft,
+            folder / path.name,
             cache=cache,
             components=release.components,
             progress=progress,
         )
         if problems := check_bundle_size(target, packed.size_bytes):
             raise DeviceError(str(problems[0]))
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+        # So that a box can start it as a program.
+        place_whole(packed.path, path, mode=0o755)
     return replace(packed, path=path)
 
 
