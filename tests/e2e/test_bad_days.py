@@ -73,7 +73,7 @@ def test_the_next_build_removes_what_a_killed_one_left(
     workshop: Workshop, interrupted_cache: Path, tmp_path: Path
 ) -> None:
     status, _ = _stop_at(
-        workshop, interrupted_cache, tmp_path / "dist", "Training", number=signal.SIGKILL
+        workshop, interrupted_cache, tmp_path / "dist", "Packing", number=signal.SIGKILL
     )
     assert status == -signal.SIGKILL
     assert list((interrupted_cache / "tmp").iterdir())
