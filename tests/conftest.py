@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.left_out import forbid_in_ci
 
 # The time a test takes is never its result: CI's machines are slow now and then.
 settings.register_profile(
@@ -19,6 +22,18 @@ settings.load_profile("edgepack")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _E2E = _REPOSITORY / "tests" / "e2e"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, Any]:
+    """Fails a test that CI would skip."""
+    return forbid_in_ci((yield), in_ci=bool(os.environ.get("CI")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, Any]:
+    """Fails a file that CI would skip."""
+    return forbid_in_ci((yield), in_ci=bool(os.environ.get("CI")))
 
 
 class ForbiddenInUnitTestError(AssertionError):
@@ -51,10 +66,7 @@ def test_data() -> Path:
     """
     path = Path(os.environ.get("EDGEPACK_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
     if not path.is_dir():
-        reason = f"no real shops' logs at {path}; set EDGEPACK_TEST_DATA to their folder"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip(f"no real shops' logs at {path}; set EDGEPACK_TEST_DATA to their folder")
     return path
 
 

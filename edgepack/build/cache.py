@@ -1,8 +1,8 @@
 """A content-addressed store of finished directories, shared by builds that run at once.
 
 An entry is made in a temporary directory and renamed into place, so a reader sees all of it
-or nothing, whatever kills the writer. It is not aware of what the entries are. Used by every
-part of the build side.
+or nothing, whatever kills the writer. What a killed writer leaves is removed by the next one.
+It is not aware of what the entries are. Used by every part of the build side.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,27 +104,53 @@ class Cache:
         Raises:
             ConfigError: The disk filled up inside the block.
         """
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / "tmp"))
-        # mkdtemp makes it private; an entry must be readable like any other directory.
-        path.chmod(0o755)
-        try:
-            yield path
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise ConfigError(
-                    f"no space left on the disk of the cache {self.root}",
-                    hint="free some space, or point EDGEPACK_CACHE or --cache elsewhere",
-                ) from error
-            raise
-        finally:
-            remove_tree(path)
+        name = prefix + secrets.token_hex(8)
+        path = self.root / "tmp" / name
+        # The lock says that its owner lives, so it must be there before the directory.
+        with self._locked(name):
+            try:
+                path.mkdir()
+                # An entry must be readable like any other directory, whatever the umask.
+                path.chmod(0o755)
+                yield path
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise ConfigError(
+                        f"no space left on the disk of the cache {self.root}",
+                        hint="free some space, or point EDGEPACK_CACHE or --cache elsewhere",
+                    ) from error
+                raise
+            finally:
+                remove_tree(path)
+                self._lock_path(name).unlink(missing_ok=True)
+
+    def remove_abandoned(self) -> tuple[str, ...]:
+        """Removes temporary directories whose process was killed before it could.
+
+        Returns:
+            The names of those that were removed; those of running builds are left alone.
+        """
+        removed = []
+        for path in sorted((self.root / "tmp").iterdir()):
+            with self._lock_path(path.name).open("wb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                remove_tree(path)
+                self._lock_path(path.name).unlink(missing_ok=True)
+                removed.append(path.name)
+        return tuple(removed)
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         # The lock belongs to the open file, so the kernel lets go of it when a process dies.
-        with (self.root / "locks" / name).open("wb") as file:
+        with self._lock_path(name).open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    def _lock_path(self, name: str) -> Path:
+        return self.root / "locks" / name
 
 
 def remove_tree(path: Path) -> None:

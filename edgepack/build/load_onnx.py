@@ -1,6 +1,6 @@
 """Reads a user's ONNX file: checks it, gathers its external data, says what its inputs are.
 
-The only file of the build side outside `convert` that imports onnx. Used by `load`.
+Used by `load`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgepack.build.preflight import onnx_file, tables
+from edgepack.build.preflight.check import check_onnx_operators
+from edgepack.build.targets.target import Runtime
 from edgepack.formats.errors import ConversionError, MissingExtraError
 from edgepack.formats.tensors import TensorSpec
+from edgepack.formats.variants import RuntimeName
 
 
 def read_onnx(path: Path, copy: Path) -> list[TensorSpec]:
@@ -23,8 +27,8 @@ def read_onnx(path: Path, copy: Path) -> list[TensorSpec]:
         The inputs in graph order, initialisers left out.
 
     Raises:
-        ConversionError: Not ONNX, an operator that the opset does not have, or external
-            data that is not there.
+        ConversionError: Not ONNX, an operator that the opset or every ONNX Runtime lacks, or
+            external data that is not there.
         MissingExtraError: onnx is not installed.
     """
     try:
@@ -51,8 +55,18 @@ def read_onnx(path: Path, copy: Path) -> list[TensorSpec]:
             hint="export it again with an opset that has every operator",
         ) from error
     copy.write_bytes(model.SerializeToString(deterministic=True))
+    _check_operators(path, copy)
     constants = {each.name for each in model.graph.initializer}
     return [_spec(each) for each in model.graph.input if each.name not in constants]
+
+
+def _check_operators(path: Path, copy: Path) -> None:
+    newest = Runtime(RuntimeName.ONNXRUNTIME, tables.newest_onnxruntime())
+    if problems := check_onnx_operators(onnx_file.read_onnx(copy), newest):
+        raise ConversionError(
+            f"{path} needs what ONNX Runtime does not have: {'; '.join(map(str, problems))}",
+            hint="export it without custom operators; a bundle carries no library of theirs",
+        )
 
 
 def _gather_external_data(path: Path, model: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,16 @@ def convert(
     Example:
       edgepack convert --model session --variant tflite-dynamic-int8
     """
-    from edgepack.build.pipeline.request import ModelRequest
+    from edgepack.build.pipeline.request import ModelRequest, check_out
     from edgepack.build.pipeline.variants import convert_and_measure
+    from edgepack.build.whole_file import place_whole
 
     specs = tuple(parse_variant_name(name) for name in variants) or ALL_VARIANTS
     request = ModelRequest(model, data_source(**data), samples, search=model_folders())
     cache = open_cache(cache_dir)
+    check_out(out)
     with shown_progress() as progress:
         trained, found = convert_and_measure(request, specs, cache, jobs, progress)
-    out.mkdir(parents=True, exist_ok=True)
     rows = []
     table = make_table(
         f"Variants of {trained.name} {trained.version}",
@@ -84,7 +84,7 @@ def convert(
         path = None
         if variant.path is not None:
             path = out / f"{trained.name}-{trained.version}-{variant.spec.file_name}"
-            shutil.copyfile(variant.path, path)
+            place_whole(variant.path, path)
         rows.append(
             {
                 "name": variant.spec.name,

@@ -97,14 +97,17 @@ def data_options(command: _Command) -> _Command:
 
 
 def open_cache(cache_dir: Path | None) -> Cache:
-    """Opens the cache an option or the environment names.
+    """Opens the cache an option or the environment names, and tidies it.
 
     Raises:
         ConfigError: It cannot be written.
     """
     from edgepack.build.cache import Cache, default_cache_dir
 
-    return Cache(cache_dir or default_cache_dir())
+    cache = Cache(cache_dir or default_cache_dir())
+    # A build that was killed outright could not do it.
+    cache.remove_abandoned()
+    return cache
 
 
 def target_folders() -> tuple[Path, ...]:

@@ -113,3 +113,29 @@ def test_a_second_build_waits_for_the_first_and_uses_its_entry(tmp_path: Path) -
     second.join(10)
     assert made == ["slow"]
     assert results[0] == results[1]
+
+
+def test_what_a_killed_build_left_is_removed_and_a_running_builds_is_not(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    # Nobody holds a lock on these: their process is gone, and so may be the lock's file.
+    for name in ("site-0123456789abcdef", "root-of-an-older-edgepack"):
+        (cache.root / "tmp" / name / "half").mkdir(parents=True)
+        (cache.root / "tmp" / name / "half").chmod(0o500)
+    (cache.root / "locks" / "site-0123456789abcdef").touch()
+    with cache.temporary_directory("variant-") as running:
+        (running / "file").touch()
+        removed = Cache(tmp_path).remove_abandoned()
+        assert removed == ("root-of-an-older-edgepack", "site-0123456789abcdef")
+        assert _leftovers(cache) == [running]
+        assert (running / "file").exists()
+    assert _leftovers(cache) == []
+    assert list((cache.root / "locks").iterdir()) == []
+    assert cache.remove_abandoned() == ()
+
+
+def test_an_entry_keeps_no_lock_of_its_own_draft(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    made = cache.get_or_make("site", KEY, lambda draft: (draft / "file").touch())
+    assert made.stat().st_mode & 0o777 == 0o755
+    locks = [each.name for each in (cache.root / "locks").iterdir()]
+    assert locks == [f"site-{made.name}"]

@@ -112,6 +112,13 @@ def test_a_log_without_columns_names_those_that_lack(
     assert "--session, --order" in capsys.readouterr().err
 
 
+def test_every_command_with_a_cache_removes_what_a_killed_build_left(tmp_path: Path) -> None:
+    abandoned = tmp_path / "tmp" / "root-0123456789abcdef"
+    abandoned.mkdir(parents=True)
+    assert _status(["build", "--target", "arm46", "--cache", str(tmp_path)]) == 3
+    assert not abandoned.exists()
+
+
 def test_a_missing_log_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     columns = ["--session", "a", "--item", "b", "--order", "c"]
     arguments = ["train", "--data", str(tmp_path / "absent.csv"), *columns]

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgepack.build.cache import Cache
+from edgepack.build.emulate import Root, make_root
+from edgepack.build.emulate.root import check_tools
+from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
+from tests.e2e.workshop import Workshop, make_workshop
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_children() -> Iterator[None]:
+    """A shell starts a background job with Ctrl-C ignored, and every child would inherit that.
+
+    A handler is not inherited: with one in place children start with the default.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +83,24 @@ def full_build(
     result = run_cli(*arguments, "--out", out)
     assert result.status == 0, result.stderr
     return FullBuild(out, arguments, result.value)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workshop:
+    """A user's folder with a tiny model project of their own."""
+    return make_workshop(tmp_path_factory.mktemp("workshop"), repository)
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache that no earlier run has filled, so that what is proved was proved now."""
+    return Cache(tmp_path_factory.mktemp("own-cache"))
+
+
+@pytest.fixture(scope="session")
+def arm_root(own_cache: Cache) -> Root:
+    """A root of the target arm64."""
+    target = load_target("arm64")
+    if problems := check_tools(target.arch):
+        pytest.skip("; ".join(str(each) for each in problems))
+    return make_root(target, own_cache)

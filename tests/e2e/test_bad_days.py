@@ -2,113 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.workshop import Workshop
+
 #: The steps of a build as its progress names them, in their order.
 STAGES = ("Wheels for", "Training", "Converting", "Measuring", "Running on", "Packing")
 
-PROJECT = """
-name = "tiny"
-version = "0.1.0"
-kind = "recommender"
-sequence_length = 6
-top_k = 5
 
-[architecture]
-name = "gru4rec"
-units = 8
-dropout = 0.0
-
-[data]
-source = "clicks.csv"
-session = "who"
-item = "what"
-order = "when"
-
-[training]
-epochs = 1
-seed = 7
-
-[calibration]
-samples = 20
-
-[gate]
-ndcg_ratio = 0.5
-overlap = 0.5
-top1_same = 0.5
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """A user's folder with a tiny model project, and how `edgepack` is run in it."""
-
-    folder: Path
-    repository: Path
-
-    def command(self, *arguments: str, target: str = "cpu") -> list[str]:
-        """The build every test here runs: two variants for one target."""
-        variants = ["--variant", "tflite-fp32", "--variant", "tflite-dynamic-int8"]
-        build = ["build", "--model", "tiny", "--target", target, *variants, "--json"]
-        return [sys.executable, "-m", "edgepack.cli.main", *build, *arguments]
-
-    def environment(self, cache: Path, **changes: str) -> dict[str, str]:
-        """The environment of a run, with a cache of its own."""
-        return {
-            **os.environ,
-            "EDGEPACK_CACHE": str(cache),
-            "PYTHONPATH": str(self.repository),
-            **changes,
-        }
-
-    def run(
-        self, cache: Path, *arguments: str, target: str = "cpu", **changes: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs the build to its end."""
-        return subprocess.run(
-            self.command(*arguments, target=target),
-            cwd=self.folder,
-            env=self.environment(cache, **changes),
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workshop:
-    """A folder with `models/tiny` and a log of 300 visits to 30 items."""
-    folder = tmp_path_factory.mktemp("workshop")
-    project = folder / "models" / "tiny"
-    project.mkdir(parents=True)
-    (project / "model.toml").write_text(PROJECT)
-    chance = random.Random(5)
-    with (project / "clicks.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["who", "what", "when"])
-        for visit in range(300):
-            item = chance.randrange(30)
-            for step in range(chance.randrange(3, 9)):
-                writer.writerow([visit, f"sku-{item}", step])
-                item = (item + chance.choice([1, 1, 1, 7])) % 30
-    return Workshop(folder, repository)
-
-
-def _interrupt_at(workshop: Workshop, cache: Path, out: Path, stage: str) -> tuple[int, str]:
+def _stop_at(
+    workshop: Workshop, cache: Path, out: Path, stage: str, number: int = signal.SIGINT
+) -> tuple[int, str]:
     """Runs a build and sends Ctrl-C when a stage begins; returns status and messages."""
     child = subprocess.Popen(
         workshop.command("--out", str(out)),
@@ -128,7 +42,7 @@ def _interrupt_at(workshop: Workshop, cache: Path, out: Path, stage: str) -> tup
             seen.append(line)
             if line.startswith(stage):
                 # A terminal sends it to the whole foreground group.
-                os.killpg(child.pid, signal.SIGINT)
+                os.killpg(child.pid, number)
                 seen.append(child.stderr.read())
                 break
         return child.wait(60), "".join(seen)
@@ -148,9 +62,24 @@ def interrupted_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ctrl_c_in_a_stage_leaves_nothing_half_written(
     workshop: Workshop, interrupted_cache: Path, tmp_path: Path, stage: str
 ) -> None:
-    status, messages = _interrupt_at(workshop, interrupted_cache, tmp_path / "dist", stage)
+    status, messages = _stop_at(workshop, interrupted_cache, tmp_path / "dist", stage)
     assert status == 130, messages
     assert "Traceback" not in messages
+    assert list((interrupted_cache / "tmp").iterdir()) == []
+    assert not list(tmp_path.rglob("*.pyz*"))
+
+
+def test_the_next_build_removes_what_a_killed_one_left(
+    workshop: Workshop, interrupted_cache: Path, tmp_path: Path
+) -> None:
+    status, _ = _stop_at(
+        workshop, interrupted_cache, tmp_path / "dist", "Packing", number=signal.SIGKILL
+    )
+    assert status == -signal.SIGKILL
+    assert list((interrupted_cache / "tmp").iterdir())
+    # An unknown model ends this build at once.
+    done = workshop.run(interrupted_cache, "--model", "absent", "--out", str(tmp_path / "dist"))
+    assert done.returncode == 3, done.stderr
     assert list((interrupted_cache / "tmp").iterdir()) == []
     assert not list(tmp_path.rglob("*.pyz*"))
 
@@ -198,6 +127,7 @@ def test_without_a_network_the_missing_wheels_are_named(workshop: Workshop, tmp_
     nowhere = "http://127.0.0.1:9"
     done = workshop.run(
         tmp_path / "cache",
+        *("--out", str(tmp_path / "dist")),
         HTTPS_PROXY=nowhere,
         HTTP_PROXY=nowhere,
         ALL_PROXY=nowhere,
@@ -208,6 +138,7 @@ def test_without_a_network_the_missing_wheels_are_named(workshop: Workshop, tmp_
     assert "target cpu" in done.stderr
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "dist").exists()
     assert list((tmp_path / "cache" / "tmp").iterdir()) == []
 
 
@@ -268,6 +199,28 @@ def test_doctor_names_what_is_missing_and_the_command(
     assert not checks["mmdebstrap"]["ok"]
     assert "apt install" in checks["mmdebstrap"]["fix"]
     assert checks["tensorflow"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,x,1\na,x,2\na,x,3\n", "one item only ('x')"),
+        ("a,x,1\nnan,y,2\na,z,3\n", "1 of 3 rows have no id"),
+    ],
+)
+def test_a_log_that_cannot_be_used_ends_a_build_with_nothing_written(
+    workshop: Workshop, interrupted_cache: Path, tmp_path: Path, rows: str, words: str
+) -> None:
+    log, out = tmp_path / "clicks.csv", tmp_path / "dist"
+    log.write_text("who,what,when\n" + rows)
+    columns = ("--session", "who", "--item", "what", "--order", "when")
+    done = workshop.run(interrupted_cache, "--data", str(log), *columns, "--out", str(out))
+    assert done.returncode == 3, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list((interrupted_cache / "tmp").iterdir()) == []
+    assert not out.exists()
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(

@@ -1,4 +1,4 @@
-"""Builds beside the main job: the thin gpu bundle, and a user's own model file."""
+"""Builds beside the main job: the thin gpu bundle, a user's own target and model file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, FullBuild
+from tests.e2e.workshop import Workshop
 
 _CLASSIFIER = """
 import sys
@@ -43,6 +45,35 @@ def test_a_gpu_bundle_is_thin_and_its_cpu_fallback_was_run(
     assert len(wheel["sha256"]) == 64
     assert not [f for f in manifest["files"] if f["path"].startswith("site/onnxruntime/")]
     assert manifest["candidates"][0]["verification"]["status"] == "runs"
+
+
+def test_a_runtime_that_dies_on_the_targets_cpu_gets_no_bundle(
+    workshop: Workshop, run_cli: Cli, tmp_path: Path
+) -> None:
+    """This wheel installs on a Raspberry Pi 4 and dies there of SIGILL.
+
+    Source: ONNX Runtime issues 23957 and 24112.
+    """
+    shipped = load_target("arm64").path.read_text()
+    own = shipped.replace('name = "arm64"', 'name = "kiosk"')
+    own = own.replace('version = "1.32.0"', 'version = "1.21.0"')
+    assert own.count("kiosk") == own.count("1.21.0") == 1
+    (tmp_path / "kiosk.toml").write_text(own)
+    out = tmp_path / "dist"
+    built = run_cli(
+        *("build", "--model", "tiny", "--target", tmp_path / "kiosk.toml"),
+        *("--variant", "onnx-fp32", "--out", out, "--json"),
+        cwd=workshop.folder,
+    )
+    assert built.status == 8, built.stderr
+    (row,) = built.value["variants"]
+    assert (row["runtime"], row["verdict"]) == ("onnxruntime", "fails on target")
+    for said in (row["reason"], built.stderr):
+        assert "illegal instruction on cortex-a72" in said
+        assert "onnxruntime 1.21.0" in said
+    assert built.value["bundles"] == []
+    assert list(built.value["failures"]) == ["kiosk"]
+    assert not out.exists()
 
 
 @pytest.fixture(scope="module")

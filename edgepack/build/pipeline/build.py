@@ -6,8 +6,6 @@ by `edgepack build`.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +17,17 @@ from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
 from edgepack.build.pipeline.assemble import Release, assemble
 from edgepack.build.pipeline.judge import Bench, judge
 from edgepack.build.pipeline.prove import Prover
-from edgepack.build.pipeline.request import BuildRequest, BuildResult, BuiltBundle
+from edgepack.build.pipeline.request import (
+    BuildRequest,
+    BuildResult,
+    BuiltBundle,
+    check_out,
+)
 from edgepack.build.pipeline.variants import MeasuredVariant, convert_and_measure
 from edgepack.build.preflight import check_bundle_size
 from edgepack.build.targets import Target, list_targets, load_target, make_site
 from edgepack.build.targets.lock import current_lock
+from edgepack.build.whole_file import place_whole
 from edgepack.formats.errors import (
     ConfigError,
     ConversionError,
@@ -53,7 +57,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
     targets = _targets(request)
-    _check_out(request.out)
+    check_out(request.out)
     specs = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
     benches = {target.name: _benches(request, target, cache, progress) for target in targets}
@@ -80,17 +84,6 @@ def _targets(request: BuildRequest) -> list[Target]:
     if "all" in names:
         names = dict.fromkeys(list_targets(request.search))
     return [load_target(name, request.search) for name in names]
-
-
-def _check_out(out: Path) -> None:
-    """Finds out now, not after minutes of work, that bundles cannot be written."""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        what = "is no folder" if not existing.is_dir() else "may not be written"
-        raise ConfigError(
-            f"bundles cannot be written to {out}: {existing} {what}",
-            hint="choose another folder with --out",
-        )
 
 
 def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec]:
@@ -172,23 +165,21 @@ def _pack(
 ) -> PackedBundle:
     """Writes the bundle under its name, unless it is larger than the target allows."""
     path = out / bundle_filename(release.manifest)
-    # Beside its place first: a bundle that is too large must not replace one that is not.
-    draft = path.with_name(f".{path.name}.new-{os.getpid()}")
-    try:
+    # In the cache first: a bundle that is too large must not replace one that is not, and what
+    # a killed build leaves there is found and removed.
+    with cache.temporary_directory("bundle-") as folder:
         packed = pack_bundle(
             release.manifest,
             release.files,
-            draft,
+            folder / path.name,
             cache=cache,
             components=release.components,
             progress=progress,
         )
         if problems := check_bundle_size(target, packed.size_bytes):
             raise DeviceError(str(problems[0]))
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+        # So that a box can start it as a program.
+        place_whole(packed.path, path, mode=0o755)
     return replace(packed, path=path)
 
 

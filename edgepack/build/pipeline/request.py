@@ -1,7 +1,8 @@
-"""What a build is asked for and what it answers. Values only; the steps are beside it."""
+"""What a build is asked for and what it answers; the steps are beside it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from edgepack.build.artifacts import Gate, TrainedModel
 from edgepack.build.choose import VariantRow
 from edgepack.build.data.interactions import DataSource
-from edgepack.formats.errors import EdgepackError
+from edgepack.formats.errors import ConfigError, EdgepackError
 from edgepack.formats.variants import RuntimeName, VariantSpec
 
 
@@ -130,3 +131,21 @@ class BuildResult:
                 for target, error in self.failures.items()
             },
         }
+
+
+def check_out(out: Path) -> None:
+    """Finds out before minutes of work that an output folder cannot be written.
+
+    Args:
+        out: It need not exist yet.
+
+    Raises:
+        ConfigError: What exists of its path is no folder or may not be written.
+    """
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        what = "is no folder" if not existing.is_dir() else "may not be written"
+        raise ConfigError(
+            f"nothing can be written to {out}: {existing} {what}",
+            hint="choose another folder with --out",
+        )

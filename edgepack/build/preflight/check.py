@@ -181,10 +181,7 @@ def check_onnx(model: OnnxModel, runtime: Runtime) -> list[Problem]:
         if limit is not None and version > limit:
             where = f"opset {version} of {domain or 'ai.onnx'}"
             problems.append(Problem(where, f"{runtime.label} knows opsets up to {limit}", hint))
-    for domain, name in sorted(model.operators):
-        if domain not in _ONNX_DOMAINS:
-            where = f"operator {domain}.{name}"
-            problems.append(Problem(where, f"{runtime.label} has no operators of {domain}"))
+    problems += check_onnx_operators(model, runtime)
     for domain, name in sorted(model.unknown):
         where = f"operator {name}"
         text = f"opset {model.opsets.get(domain, 1)} of {domain or 'ai.onnx'} does not define it"
@@ -193,6 +190,36 @@ def check_onnx(model: OnnxModel, runtime: Runtime) -> list[Problem]:
         text = "weights lie in files of their own, and a bundle carries one file a variant"
         problems.append(Problem("external data", text, "save the model as one file"))
     return problems
+
+
+def check_onnx_operators(model: OnnxModel, runtime: Runtime) -> list[Problem]:
+    """Finds the operators beyond ONNX's own that a runtime does not have.
+
+    Args:
+        model: What the file needs.
+        runtime: ONNX Runtime, with or without GPU.
+
+    Returns:
+        One problem for each.
+    """
+    known = tables.opsets(runtime.version)
+    problems = []
+    for domain, name in sorted(model.operators):
+        if domain not in _ONNX_DOMAINS:
+            where = f"operator {domain}.{name}"
+            problems.append(Problem(where, f"{runtime.label} has no operators of {domain}"))
+        elif domain == "com.microsoft" and name not in known.contrib:
+            problems.append(_missing_contrib(name, runtime, known))
+    return problems
+
+
+def _missing_contrib(name: str, runtime: Runtime, known: tables.Opsets) -> Problem:
+    newer = tables.onnx_version_with_contrib(name)
+    says = f"{runtime.label} has no such operator"
+    if not known.exact:
+        says += f" (measured: {known.measured})"
+    hint = f"use {RuntimeName.ONNXRUNTIME} {newer} or newer" if newer else None
+    return Problem(f"operator com.microsoft.{name}", says, hint)
 
 
 def _check_memory(target: Target, variant: ConvertedVariant) -> list[Problem]:

@@ -93,15 +93,19 @@ def _takes(interpreter: Callable[..., Any], code: int, version: int) -> bool:
 
 
 def measure_onnx(runtime: Any) -> dict[str, Any]:
-    """Finds the newest opsets and IR version that ONNX Runtime takes.
+    """Finds the newest opsets and IR version that ONNX Runtime takes, and its own operators.
 
     Args:
         runtime: The module `onnxruntime`.
 
     Returns:
-        `ir`, the highest IR version, and `opsets`, the highest version by domain.
+        `ir`, the highest IR version, `opsets`, the highest version by domain, and `contrib`,
+        the registered operators of `com.microsoft`: whether a device has a kernel for one is
+        not asked, because some are made of others when the file is loaded.
     """
     from onnx import TensorProto, helper
+
+    schemas = runtime.capi.onnxruntime_pybind11_state.get_all_operator_schema()
 
     def takes(domain: str, version: int, ir: int) -> bool:
         value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
@@ -123,6 +127,7 @@ def measure_onnx(runtime: Any) -> dict[str, Any]:
             domain: max(n for n in range(1, 40) if takes(domain, n, 8))
             for domain in ("", "ai.onnx.ml")
         },
+        "contrib": sorted({each.name for each in schemas if each.domain == "com.microsoft"}),
     }
 
 

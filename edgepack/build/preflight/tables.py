@@ -41,12 +41,14 @@ class Opsets:
         exact: As in `Kernels`.
         ir: The highest IR version.
         opsets: The highest opset version by domain; `""` is ONNX's own.
+        contrib: ONNX Runtime's own operators, those of the domain `com.microsoft`.
     """
 
     measured: str
     exact: bool
     ir: int
     opsets: Mapping[str, int]
+    contrib: frozenset[str]
 
 
 @functools.cache
@@ -100,7 +102,19 @@ def opsets(version: str) -> Opsets:
     known = _data("opsets.json")["versions"]
     measured = _nearest(known, version)
     found = known[measured]
-    return Opsets(measured, measured == version, found["ir"], found["opsets"])
+    contrib = frozenset(
+        name
+        for first, names in _data("opsets.json")["contrib"].items()
+        if version_key(first) <= version_key(measured)
+        for name in names
+    )
+    return Opsets(measured, measured == version, found["ir"], found["opsets"], contrib)
+
+
+def onnx_version_with_contrib(operator: str) -> str | None:
+    """Returns the oldest measured ONNX Runtime that has an operator of `com.microsoft`."""
+    first: Mapping[str, Any] = _data("opsets.json")["contrib"]
+    return next((version for version, names in first.items() if operator in names), None)
 
 
 def first_release(operator: str, version: int) -> str | None:
@@ -134,3 +148,9 @@ def onnx_version_with(ir: int, domains: Mapping[str, int]) -> str | None:
         ):
             return version
     return None
+
+
+def newest_onnxruntime() -> str:
+    """Returns the newest measured version of ONNX Runtime."""
+    versions: Mapping[str, Any] = _data("opsets.json")["versions"]
+    return max(versions, key=version_key)

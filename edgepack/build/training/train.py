@@ -134,15 +134,16 @@ def _make(
     draft: Path,
     progress: Progress,
 ) -> None:
-    import_tensorflow()
-    from edgepack.build.training.fit import FitResult, fit
-    from edgepack.build.training.scoring import Scorer
-
+    # First, because importing TensorFlow takes seconds and a log that cannot be used needs none.
     progress.start("Reading the log")
     try:
         interactions, sequences = load_sequences(data)
     finally:
         progress.finish("Reading the log")
+    import_tensorflow()
+    from edgepack.build.training.fit import FitResult, fit
+    from edgepack.build.training.scoring import Scorer
+
     result: FitResult = fit(project, sequences, progress)
     _save_model(project, result.ranker.inference, draft)
     (draft / "vocabulary.json").write_bytes(sequences.vocabulary.to_bytes())

@@ -7,6 +7,7 @@ from typing import Any
 from edgepack.build.pack.sbom import Component, build_sbom
 from edgepack.formats.manifest import ExternalWheel
 from tests.bundles import draft_manifest, release_files
+from tests.cyclonedx_schema import schema_problems
 
 NUMPY = Component("numpy", "2.4.6", "a" * 64, "BSD-3-Clause AND MIT")
 PSUTIL = Component("PS_util", "7.2.2", "b" * 64, "Some licence of their own\nand its text")
@@ -16,6 +17,9 @@ def document(*components: Component, model: bytes = b"a model", **more: Any) -> 
     manifest = draft_manifest(release_files(model), **more)
     found: dict[str, Any] = json.loads(build_sbom(manifest, components))
     return found
+
+
+NUMPY_PART = {"type": "library", "name": "numpy", "version": "2.4.6"}
 
 
 def by_name(sbom: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -64,3 +68,18 @@ def test_every_reference_is_unique_and_depended_on() -> None:
     refs = [part["bom-ref"] for part in sbom["components"]]
     assert len(set(refs)) == len(refs)
     assert sbom["dependencies"][0]["dependsOn"] == sorted(refs)
+
+
+def test_the_document_is_what_the_published_schema_says() -> None:
+    brought = ExternalWheel("onnxruntime-gpu", "1.32.0", "x.whl", "e" * 64)
+    plain = Component("a", "1", "c" * 64, "MIT")
+    assert schema_problems(document(NUMPY, PSUTIL, plain, external=(brought,))) == []
+
+
+def test_the_schema_would_say_so() -> None:
+    sbom = document(NUMPY)
+    assert schema_problems({**sbom, "serialNumber": "7"})
+    broken = {**NUMPY_PART, "licenses": [{"expression": "BSD-3-Clause AND Mine"}]}
+    assert schema_problems({**sbom, "components": [broken]})
+    broken = {**NUMPY_PART, "licenses": [{"license": {"id": "Mine"}}]}
+    assert schema_problems({**sbom, "components": [broken]})

@@ -52,6 +52,24 @@ def test_an_operator_of_an_unknown_domain_is_refused(tmp_path: Path) -> None:
     assert "com.example.Sparkle" in str(check_onnx(model, NEW)[0])
 
 
+def test_the_runtimes_own_operators_are_checked_against_its_version(tmp_path: Path) -> None:
+    def complaints(op: str, runtime: Runtime) -> list[str]:
+        path = write(tmp_path / "m.onnx", op=op, domain="com.microsoft")
+        return [str(each) for each in check_onnx(read_onnx(path), runtime)]
+
+    assert complaints("FusedGemm", OLD) == []
+    assert complaints("LinearAttention", NEW) == []
+    assert complaints("LinearAttention", OLD) == [
+        "operator com.microsoft.LinearAttention: onnxruntime 1.21.0 has no such operator "
+        "(use onnxruntime 1.25.1 or newer)"
+    ]
+    assert complaints("Sparkle", NEW) == [
+        "operator com.microsoft.Sparkle: onnxruntime 1.32.0 has no such operator"
+    ]
+    nearest = Runtime(RuntimeName.ONNXRUNTIME, "1.21.9")
+    assert "(measured: 1.21.0)" in complaints("Sparkle", nearest)[0]
+
+
 def test_an_operator_that_its_opset_does_not_define_is_refused(tmp_path: Path) -> None:
     model = read_onnx(write(tmp_path / "m.onnx", op="Gelu", opset=13))
     assert "operator Gelu: opset 13 of ai.onnx does not define it" in str(check_onnx(model, NEW)[0])
