@@ -156,7 +156,8 @@ def _read_numbers(
 ) -> Array:
     expected = BY_NUMPY[spec.dtype]
     if datatype != expected.v2:
-        known = "" if datatype in BY_V2 else ", which is no datatype"
+        is_known = isinstance(datatype, str) and datatype in BY_V2
+        known = "" if is_known else ", which is no datatype"
         refuse(
             f"input '{spec.name}' has the datatype {shown(datatype)}{known}; the model takes "
             f"{expected.v2}"
