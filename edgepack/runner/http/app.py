@@ -6,16 +6,18 @@ runs, which is `server`'s. Used by `serving` and, without any socket, by tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from edgepack.runner.clock import Clock
 from edgepack.runner.http.auth import Guard
-from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.jobs import Job, Later
+from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import RefusalError, Response, error_response
 from edgepack.runner.http.metrics import Metrics
 from edgepack.runner.http.routes import Routes
 from edgepack.runner.http.wire import Request
+from edgepack.runner.live.model import LiveModel
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.log import Log
 
@@ -33,8 +35,11 @@ class App:
         clock: Times answers and deadlines.
         log: Where failures are written.
         default_deadline_ns: How long a recommendation may take that does not say; or None.
+        body_bytes: The most bytes of a body, also of one that was unpacked.
+        retire: Unloads a model that takes no new requests, once no job needs it.
         stopping: Set when the server is on its way out; `/healthz` says so.
-        reload: Begins to look what is current now and to serve it; None where nothing can.
+        reload: Begins to look what is current now and to serve it; what it returns may be waited
+            for and says what became of it, such as `refused`. None where nothing can.
         last_job_ns: The clock's reading when the model was last asked for anything.
     """
 
@@ -54,20 +59,22 @@ class App:
         self.clock = clock
         self.log = log
         self.default_deadline_ns = default_deadline_ns
+        self.body_bytes = Limits().body_bytes
+        self.retire: Callable[[LiveModel], None] = LiveModel.unload
         self.stopping = False
-        self.reload: Callable[[], None] | None = None
+        self.reload: Callable[[], Awaitable[str]] | None = None
         self.last_job_ns = clock.monotonic_ns()
         self._guard = guard
 
-    def answer(self, request: Request) -> Response | Job:
+    def answer(self, request: Request) -> Response | Job | Later:
         """Answers a request, or returns what the model has to do for it; it never raises.
 
         Args:
             request: A whole request.
 
         Returns:
-            The answer (for HEAD that of GET, whose body the caller leaves out), or a job for
-            `run` or `late`.
+            The answer (for HEAD that of GET, whose body the caller leaves out), a job for
+            `run` or `late`, or what `finish` waits for.
         """
         label = _OTHER
         try:
@@ -81,7 +88,7 @@ class App:
             answer = refusal.response()
         except Exception as error:  # noqa: BLE001 - one bad request may not end the daemon
             answer = self._bug(label, error)
-        if isinstance(answer, Job):
+        if isinstance(answer, (Job, Later)):
             answer.label = label
             return answer
         self.metrics.count_request(label, answer.status)
@@ -104,6 +111,24 @@ class App:
     def late(self, job: Job) -> Response:
         """Returns the answer of a job whose deadline passed, not counted yet."""
         return self._compute(job, job.late or _too_late)
+
+    async def finish(self, later: Later) -> Response:
+        """Waits for an answer; it never raises.
+
+        Args:
+            later: What `answer` returned.
+
+        Returns:
+            The answer, counted.
+        """
+        try:
+            response = await later.wait()
+        except RefusalError as refusal:
+            response = refusal.response()
+        except Exception as error:  # noqa: BLE001 - one bad request may not end the daemon
+            response = self._bug(later.label, error)
+        self.metrics.count_request(later.label, response.status)
+        return response
 
     def count(self, job: Job, response: Response) -> None:
         """Counts the answer that a job's client gets."""

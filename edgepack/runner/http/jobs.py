@@ -1,11 +1,11 @@
-"""The part of an answer that runs the model, as a value: where and when it runs is the server's.
+"""Answers that are not there at once, as values: where and when their work runs is the server's.
 
-Used by the routes that run a model, by `app` and by `server`.
+Used by the routes that run or load a model, by `app` and by `server`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from edgepack.runner.http.messages import Response
@@ -44,3 +44,16 @@ class Job:
     def expected_ns(self) -> float:
         """How long it takes, going by the warm-up's median."""
         return self.calls * self.live.median_ns
+
+
+@dataclass(slots=True, eq=False)
+class Later:
+    """An answer that waits for something other than the model, such as a release to be loaded.
+
+    Attributes:
+        wait: Waits and makes the answer; may raise `RefusalError`.
+        label: The route's name in metrics, filled in by the app.
+    """
+
+    wait: Callable[[], Awaitable[Response]]
+    label: str = ""

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.jobs import Job, Later
 from edgepack.runner.http.messages import RefusalError, Response
 from edgepack.runner.http.wire import Request
 
 #: Takes the request and the parts of the path that the pattern's groups matched ('' where an
 #: optional group did not). Answers, or returns the work the model has to do for it.
-Handler = Callable[[Request, Sequence[str]], "Response | Job"]
+Handler = Callable[[Request, Sequence[str]], "Response | Job | Later"]
 
 
 class Route(NamedTuple):

@@ -12,6 +12,7 @@ import socket
 import ssl
 
 from edgepack.runner.http.app import App
+from edgepack.runner.http.jobs import Later
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import Response
 from edgepack.runner.http.model_thread import ModelThread
@@ -50,6 +51,9 @@ class Server:
         self._ticker: asyncio.TimerHandle | None = None
         #: Its executor starts a thread only when there is a job for it.
         self.model_thread = ModelThread(app, limits.pending)
+        self._waiting: set[asyncio.Task[None]] = set()
+        app.body_bytes = limits.body_bytes
+        app.retire = self.model_thread.retire
 
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Starts to answer.
@@ -119,6 +123,11 @@ class Server:
         answer = app.answer(request)
         if isinstance(answer, Response):
             return answer
+        if isinstance(answer, Later):
+            task = self._loop.create_task(self._finish(answer, connection))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+            return None
         if answer.expected_ns <= INLINE_LIMIT_NS and not answer.live.pending:
             response = app.run(answer)
         else:
@@ -141,6 +150,9 @@ class Server:
         if live.median_ns <= INLINE_LIMIT_NS and not live.pending:
             return live.answers()
         return await self.model_thread.try_model(live)
+
+    async def _finish(self, later: Later, connection: Connection) -> None:
+        connection.respond(await self._app.finish(later))
 
     def _tick(self) -> None:
         now = self.now()

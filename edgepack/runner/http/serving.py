@@ -11,6 +11,9 @@ from edgepack.runner.http.auth import Guard
 from edgepack.runner.http.metrics import Metrics
 from edgepack.runner.http.operations import add_operation_routes
 from edgepack.runner.http.recommend.routes import add_recommend_routes
+from edgepack.runner.http.tensors.statistics import TensorStatistics
+from edgepack.runner.http.tfs.routes import add_tfs_routes
+from edgepack.runner.http.v2.routes import add_v2_routes
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.log import Log
 
@@ -42,5 +45,8 @@ def make_app(
     app = App(models, metrics, clock, log, guard=guard, default_deadline_ns=deadline_ns)
     add_recommend_routes(app)
     add_operation_routes(app)
+    statistics = TensorStatistics()
+    add_v2_routes(app, statistics)
+    add_tfs_routes(app, statistics)
     metrics.set_ready(ready=True)
     return app

@@ -6,12 +6,13 @@ It is not aware of HTTP or of other releases. Used by `models`, `opening` and th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgepack.formats.errors import DeviceError
 from edgepack.runner.engines.contract import Engine
+from edgepack.runner.live.signature import Signature, make_signature
 from edgepack.runner.recommender import Recommender
 from edgepack.runner.release import Release
 
@@ -29,6 +30,7 @@ class LiveModel:
         recommender: The same model behind its vocabulary; None for a tensor model.
         median_ns: Median of one call of the engine, as measured while it warmed up.
         pending: Jobs of the model's thread that use this engine now or wait to.
+        withdrawn: Whether it takes no new requests any more.
     """
 
     release: Release
@@ -36,6 +38,8 @@ class LiveModel:
     recommender: Recommender | None
     median_ns: float
     pending: int = 0
+    withdrawn: bool = False
+    _signature: Signature | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -72,6 +76,32 @@ class LiveModel:
         except DeviceError:
             return False
         return True
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives."""
+        if self._signature is None:
+            candidate, model = self.release.candidate, self.release.manifest.model
+            loaded = self.engine or candidate
+            self._signature = make_signature(
+                model.kind,
+                loaded.inputs,
+                loaded.outputs,
+                names=(candidate.inputs, candidate.outputs),
+                catalogue=model.catalogue_size,
+            )
+        return self._signature
+
+    @property
+    def usable_engine(self) -> Engine | None:
+        """The engine, for a request that begins now; None when there is none to be had."""
+        return None if self.withdrawn else self.engine
+
+    def withdraw(self) -> None:
+        """Takes no new requests; those that run keep the engine until `unload`."""
+        self.withdrawn = True
+        if self.recommender is not None:
+            self.recommender.detach()
 
     def unload(self) -> None:
         """Gives the engine's memory back; recommendations are the popular items from then on.

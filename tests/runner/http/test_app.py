@@ -41,6 +41,7 @@ def ask(app: App, request: Request) -> Response:
     if isinstance(answer, Job):
         job, answer = answer, app.run(answer)
         app.count(job, answer)
+    assert isinstance(answer, Response)
     return answer
 
 
