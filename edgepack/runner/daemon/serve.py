@@ -161,13 +161,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[signal.Signals] = loop.create_future()
         reloader = self._make_reloader(server)
-        reloads: set[asyncio.Task[None]] = set()
+        reloads: set[asyncio.Task[str]] = set()
 
         def end(number: signal.Signals) -> None:
             if not ended.done():
                 ended.set_result(number)
 
-        async def reload() -> None:
+        async def reload() -> str:
             notifier = self._around.supervisor.notifier
             notifier.reloading(self._around.clock.monotonic_ns() // 1000, "reloading")
             outcome = await reloader.reload()
@@ -177,6 +177,7 @@ class Daemon:
                 end(signal.SIGHUP)
             else:
                 notifier.ready(f"reload: {outcome}")
+            return outcome
 
         def begin_reload() -> None:
             task = asyncio.ensure_future(reload())
@@ -186,7 +187,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
-        self._app.reload = begin_reload
+        self._app.reload = reload
         return await ended
 
     def _make_reloader(self, server: Server) -> Reloader:
