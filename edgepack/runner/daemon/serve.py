@@ -161,13 +161,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[signal.Signals] = loop.create_future()
         reloader = self._make_reloader(server)
-        reloads: set[asyncio.Task[str]] = set()
+        reloads: set[asyncio.Task[Outcome]] = set()
 
         def end(number: signal.Signals) -> None:
             if not ended.done():
                 ended.set_result(number)
 
-        async def reload() -> str:
+        async def reload() -> Outcome:
             notifier = self._around.supervisor.notifier
             notifier.reloading(self._around.clock.monotonic_ns() // 1000, "reloading")
             outcome = await reloader.reload()
@@ -179,15 +179,16 @@ class Daemon:
                 notifier.ready(f"reload: {outcome}")
             return outcome
 
-        def begin_reload() -> None:
+        def begin_reload() -> asyncio.Task[Outcome]:
             task = asyncio.ensure_future(reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
+            return task
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
-        self._app.reload = reload
+        self._app.reload = begin_reload
         return await ended
 
     def _make_reloader(self, server: Server) -> Reloader:
