@@ -91,9 +91,7 @@ def install(bundle: Path, folder: Path) -> Path:
     return root
 
 
-def contestants(
-    roots: dict[str, Path], seconds: int
-) -> dict[str, Callable[[], dict[str, float]]]:
+def contestants(roots: dict[str, Path], seconds: int) -> dict[str, Callable[[], dict[str, float]]]:
     """Returns what is compared: name and what measures it once."""
     repository = Path(__file__).resolve().parents[2]
     raw = [interpreter(roots["litert"]), "-m", "benchmarks.serving.raw_loop"]

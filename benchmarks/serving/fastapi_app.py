@@ -68,9 +68,7 @@ def main() -> int:
     parser.add_argument("release", type=Path)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    uvicorn.run(
-        make_app(options.release), host="127.0.0.1", port=options.port, log_level="warning"
-    )
+    uvicorn.run(make_app(options.release), host="127.0.0.1", port=options.port, log_level="warning")
     return 0
 
 

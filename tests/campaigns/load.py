@@ -86,7 +86,7 @@ def mixed_asks(histories: Sequence[Sequence[str]]) -> list[Ask]:
         ask("health", 4, "GET", "/healthz"),
         ask("metrics", 1, "GET", "/metrics", steady=False),
         ask("no JSON", 3, "POST", "/recommend", '{"history": [', status=400),
-        ask("unknown field", 3, "POST", "/recommend", {"histroy": []}, status=400),
+        ask("unknown field", 3, "POST", "/recommend", {"hystory": []}, status=400),
         ask("no such path", 3, "GET", "/nowhere", status=404),
         ask("wrong method", 3, "GET", "/recommend", status=405),
     ]

@@ -108,7 +108,8 @@ class Reloader:
             same = live.release.id == settled.release.id and live.variant == (
                 settled.release.candidate.variant
             )
-            if same and live.engine is not None and live.engine.threads == settled.options.threads:
+            engine = live.usable_engine
+            if same and engine is not None and engine.threads == settled.options.threads:
                 return live
         name = self._app.models.name
         return await asyncio.to_thread(open_release, self._around, directory, model=name)

@@ -161,13 +161,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[signal.Signals] = loop.create_future()
         reloader = self._make_reloader(server)
-        reloads: set[asyncio.Task[None]] = set()
+        reloads: set[asyncio.Task[Outcome]] = set()
 
         def end(number: signal.Signals) -> None:
             if not ended.done():
                 ended.set_result(number)
 
-        async def reload() -> None:
+        async def reload() -> Outcome:
             notifier = self._around.supervisor.notifier
             notifier.reloading(self._around.clock.monotonic_ns() // 1000, "reloading")
             outcome = await reloader.reload()
@@ -177,11 +177,13 @@ class Daemon:
                 end(signal.SIGHUP)
             else:
                 notifier.ready(f"reload: {outcome}")
+            return outcome
 
-        def begin_reload() -> None:
+        def begin_reload() -> asyncio.Task[Outcome]:
             task = asyncio.ensure_future(reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
+            return task
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)

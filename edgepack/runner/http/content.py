@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from http import HTTPStatus
 
 from edgepack.runner.http.messages import RefusalError, Response
@@ -89,13 +88,13 @@ def encoded(response: Response, headers: Mapping[str, str]) -> Response:
     coding = chosen_coding(headers.get("accept-encoding", ""))
     varies = (*response.headers, ("Vary", "Accept-Encoding"))
     if coding == "identity":
-        return replace(response, headers=varies)
+        return response._replace(headers=varies)
     bits = _GZIP_BITS if coding == "gzip" else _ZLIB_BITS
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, bits)
     body = packer.compress(response.body) + packer.flush()
     if len(body) > _WORTH * len(response.body):
-        return replace(response, headers=varies)
-    return replace(response, body=body, headers=(*varies, ("Content-Encoding", coding)))
+        return response._replace(headers=varies)
+    return response._replace(body=body, headers=(*varies, ("Content-Encoding", coding)))
 
 
 def chosen_coding(accepted: str) -> str:

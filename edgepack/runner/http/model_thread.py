@@ -69,7 +69,8 @@ class ModelThread:
     def retire(self, live: LiveModel) -> None:
         """Unloads a model that is in service no more, as soon as no job needs it."""
         if live.pending:
-            self._retired.append(live)
+            if live not in self._retired:
+                self._retired.append(live)
         else:
             live.unload()
             self._app.metrics.leave(live)

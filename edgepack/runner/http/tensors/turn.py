@@ -79,15 +79,17 @@ class Turn:
     start_ns: int
     read_ns: int
 
-    def job(self, request: Request, deadline_ns: int | None = None) -> Job:
+    def job(self, request: Request, wait_ns: int | None = None) -> Job:
         """Returns the work for the model.
 
         Args:
             request: Where it came from.
-            deadline_ns: The clock's reading by which the answer must be on its way, or None.
+            wait_ns: How long its client wants to wait; the server's own deadline by default.
         """
+        wait_ns = self.app.default_deadline_ns if wait_ns is None else wait_ns
         rows = self.live.signature.rows(self.feed.arrays)
-        return Job(self.live, rows, self.run, self.late, deadline_ns, request)
+        due_ns = None if wait_ns is None else self.start_ns + wait_ns
+        return Job(self.live, rows, self.run, self.late, due_ns, request)
 
     def run(self, waited_ns: int) -> Response:
         """Runs the model and makes the answer.

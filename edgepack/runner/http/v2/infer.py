@@ -46,8 +46,7 @@ def infer(
     write = functools.partial(_write, request, asked, live)
     read_ns = app.clock.monotonic_ns()
     turn = Turn(app, statistics, live, engine, asked.feed, write, start_ns, read_ns)
-    deadline_ns = None if asked.timeout_us is None else start_ns + asked.timeout_us * _NS_PER_US
-    return turn.job(request, deadline_ns)
+    return turn.job(request, None if asked.timeout_us is None else asked.timeout_us * _NS_PER_US)
 
 
 def _write(

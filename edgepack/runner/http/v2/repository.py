@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from edgepack.formats.errors import EdgepackError
 from edgepack.runner.http.app import App
 from edgepack.runner.http.content import decoded_body
 from edgepack.runner.http.jobs import Later
@@ -20,6 +19,8 @@ from edgepack.runner.http.v2.fields import flag, parameters_of, parse_object, re
 from edgepack.runner.http.v2.lookup import check_model
 from edgepack.runner.http.wire import Request
 
+#: What a reload says that changed nothing because the new release does not run here.
+_REFUSED = "refused"
 _DONE = Response(HTTPStatus.OK, b"", JSON_TYPE)
 
 
@@ -62,12 +63,11 @@ def load_model(app: App, request: Request, parameters: Sequence[str]) -> Respons
         refuse("explicit model load / unload is not allowed if polling is enabled")
 
     async def wait() -> Response:
-        try:
-            waiting = reload()
-            if waiting is not None:
-                await waiting
-        except EdgepackError as error:
-            refuse(f"failed to load '{app.models.name}': {error}")
+        if await reload() == _REFUSED:
+            refuse(
+                f"failed to load '{app.models.name}': the installed release was refused; the "
+                "server's log says why"
+            )
         return _DONE
 
     return Later(wait)

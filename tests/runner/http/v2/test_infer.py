@@ -257,6 +257,22 @@ def test_a_timeout_is_a_deadline(served: Served) -> None:
     assert (answer.status, json.loads(answer.body)) == (504, {"error": "the deadline passed"})
 
 
+def test_the_servers_own_deadline_holds_for_who_names_none(served: Served) -> None:
+    served.app.default_deadline_ns = 500_000
+    request = Request(
+        "POST",
+        _PATH,
+        {},
+        json.dumps({"inputs": [_HISTORY]}).encode(),
+        keep_alive=True,
+        http_1_0=False,
+    )
+    job = served.app.answer(request)
+    assert isinstance(job, Job)
+    served.clock.now_ns += 500_000
+    assert served.app.run(job).status == 504
+
+
 def test_a_job_knows_how_often_it_calls_the_engine(served: Served) -> None:
     asked = {"inputs": [{**_HISTORY, "shape": [2, 5], "data": [0] * 10}]}
     request = Request(
