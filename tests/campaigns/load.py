@@ -85,10 +85,27 @@ def mixed_asks(histories: Sequence[Sequence[str]]) -> list[Ask]:
         ask("batch of 4", 5, "POST", "/recommend", {"histories": [first, longest, [], first]}),
         ask("health", 4, "GET", "/healthz"),
         ask("metrics", 1, "GET", "/metrics", steady=False),
+        *_protocol_asks(longest),
         ask("no JSON", 3, "POST", "/recommend", '{"history": [', status=400),
         ask("unknown field", 3, "POST", "/recommend", {"hystory": []}, status=400),
         ask("no such path", 3, "GET", "/nowhere", status=404),
         ask("wrong method", 3, "GET", "/recommend", status=405),
+    ]
+
+
+def _protocol_asks(history: list[str]) -> list[Ask]:
+    """What clients written for Triton and for TensorFlow Serving ask of the model `tiny`."""
+    names = {"name": "history", "shape": [1, len(history)], "datatype": "BYTES", "data": history}
+    row = {"instances": [history]}
+    v2, tfs = "/v2/models/tiny", "/v1/models/tiny"
+    return [
+        ask("V2 infer", 15, "POST", f"{v2}/infer", {"id": "7", "inputs": [names]}),
+        ask("V2 metadata", 2, "GET", v2),
+        ask("V2 ready", 2, "GET", "/v2/health/ready"),
+        ask("V2 wrong input", 2, "POST", f"{v2}/infer", {"inputs": []}, status=400),
+        ask("TFS predict", 15, "POST", f"{tfs}:predict", row),
+        ask("TFS status", 2, "GET", tfs),
+        ask("TFS no instances", 2, "POST", f"{tfs}:predict", {}, status=400),
     ]
 
 

@@ -147,7 +147,7 @@ def _switch(box: Box, release: Path) -> None:
 
 
 def _without_version(body: bytes) -> bytes:
-    return body.replace(f'"{_NEWER}"'.encode(), b'"1.0.0"')
+    return body.replace(b'"1.0.1"', b'"1.0.0"').replace(b'"1000001"', b'"1000000"')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
