@@ -265,21 +265,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from edgepack.formats.report import Duration, Scenario
-    from edgepack.runner.bench.command import BenchSettings, run_bench
+    from edgepack.runner.bench.command import run_bench, settings_of
 
-    asked = [Scenario(name) for name in options.scenario or ()]
-    settings = BenchSettings(
-        variant=options.candidate,
-        threads=options.threads,
-        duration=Duration(options.duration),
-        # Once each, in the order that goes from the plain to the demanding.
-        scenarios=tuple(each for each in Scenario if not asked or each in asked),
-        choose=options.choose,
-        while_serving=options.while_serving,
-        out=options.out,
-    )
-    outcome = run_bench(_paths(options), settings, SystemClock(), _STARTED_NS)
+    outcome = run_bench(_paths(options), settings_of(options), SystemClock(), _STARTED_NS)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")
     else:
