@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,11 @@ def compare(release: Path, rounds: int, seconds: float, threads: int) -> dict[st
         min_samples=64,
         seed=_SEED,
     )
+    nothing = replace(plan, min_duration_ns=_SECOND_NS // 2)
+    idle_ns = [
+        _percentiles(run_scenario(nothing, Nothing(), clock))["p50"],
+        _loadgen_percentiles(Nothing(), LoadGenPlan(500, expected_ns=1000))["p50"],
+    ]
     expected_ns = _percentiles(run_scenario(plan, workload, clock))["p50"] // 2
     ours: list[dict[str, int]] = []
     theirs: list[dict[str, int]] = []
@@ -182,9 +187,7 @@ def compare(release: Path, rounds: int, seconds: float, threads: int) -> dict[st
                 ours.append(_percentiles(run_scenario(plan, workload, clock)))
             else:
                 asked = LoadGenPlan(int(seconds * 1000), expected_ns=expected_ns)
-                with tempfile.TemporaryDirectory() as directory:
-                    run = run_loadgen(workload, asked, Path(directory))
-                theirs.append({name: run.percentile(name) for name in _PERCENTILES})
+                theirs.append(_loadgen_percentiles(workload, asked))
     engine.close()
     ratios = {
         name: [mine[name] / other[name] for mine, other in zip(ours, theirs, strict=True)]
@@ -193,11 +196,28 @@ def compare(release: Path, rounds: int, seconds: float, threads: int) -> dict[st
     return {
         "model": f"{loaded.manifest.model.name} {loaded.candidate.variant}",
         "runtime": f"{engine.name} {engine.version}",
+        "idle_p50_ns": {"ours": idle_ns[0], "loadgen": idle_ns[1]},
         "ours_ns": ours,
         "loadgen_ns": theirs,
         "ratios": ratios,
         "median_ratio": {name: statistics.median(values) for name, values in ratios.items()},
     }
+
+
+class Nothing:
+    """A workload that does nothing: what is left is what the measuring itself takes."""
+
+    samples = 8
+
+    def run(self, sample: int) -> int:
+        """Does nothing with a sample."""
+        return 0
+
+
+def _loadgen_percentiles(workload: Workload, plan: LoadGenPlan) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as directory:
+        run = run_loadgen(workload, plan, Path(directory))
+    return {name: run.percentile(name) for name in _PERCENTILES}
 
 
 def _percentiles(measured: Measured) -> dict[str, int]:
@@ -230,6 +250,11 @@ def main() -> int:
             f"{name:<6} {mine:8.1f}  {other:10.1f}   {found['median_ratio'][name]:.3f}   "
             f"{min(ratios):.3f} - {max(ratios):.3f}"
         )
+    idle = found["idle_p50_ns"]
+    print(
+        f"with nothing to run, p50 is {idle['ours'] / 1000:.1f} us in ours and "
+        f"{idle['loadgen'] / 1000:.1f} us in LoadGen, whose way is through C++ and back"
+    )
     return 0
 
 

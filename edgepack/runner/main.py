@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from edgepack.runner.settings import HubSection, Settings
 
 _INTERRUPTED = 130
-#: `report --send` without a URL.
-_AS_SET = ""
 #: The program's first line, as far as a program can tell: cold start is counted up to here.
 _STARTED_NS = SystemClock().monotonic_ns()
 
@@ -179,7 +177,7 @@ def _add_report(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--send",
         metavar="URL",
         nargs="?",
-        const=_AS_SET,
+        const="",
         help="POST every waiting report to URL; default: hub.url of the settings",
     )
     what.add_argument("--spool", action="store_true", help="list the reports that wait")
@@ -267,21 +265,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from edgepack.formats.report import Duration, Scenario
-    from edgepack.runner.bench.command import BenchSettings, run_bench
+    from edgepack.runner.bench.command import run_bench, settings_of
 
-    asked = [Scenario(name) for name in options.scenario or ()]
-    settings = BenchSettings(
-        variant=options.candidate,
-        threads=options.threads,
-        duration=Duration(options.duration),
-        # Once each, in the order that goes from the plain to the demanding.
-        scenarios=tuple(each for each in Scenario if not asked or each in asked),
-        choose=options.choose,
-        while_serving=options.while_serving,
-        out=options.out,
-    )
-    outcome = run_bench(_paths(options), settings, SystemClock(), _STARTED_NS)
+    outcome = run_bench(_paths(options), settings_of(options), SystemClock(), _STARTED_NS)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")
     else:
@@ -302,7 +288,7 @@ def _report(options: argparse.Namespace) -> int:
         _state_of(paths) / "spool", max_bytes=limits.max_bytes, max_count=limits.max_count
     )
     if options.send is not None:
-        return _send(spool, _hub_of(options, settings))
+        return _send(spool, settings.hub.typed(options.send, options.token_file))
     waiting = spool.waiting()
     for each in waiting:
         data = spool.read(each) if options.show else None
@@ -313,14 +299,6 @@ def _report(options: argparse.Namespace) -> int:
     if not waiting:
         print("no report waits; edgepack-runner bench makes one", file=sys.stderr)
     return 0
-
-
-def _hub_of(options: argparse.Namespace, settings: Settings) -> HubSection:
-    """The hub that was typed, which gets no token that was set for another, or the one set."""
-    from edgepack.runner.settings import HubSection, override
-
-    hub = settings.hub if options.send == _AS_SET else HubSection(url=options.send)
-    return override(hub, token_file=options.token_file, ca_file=settings.hub.ca_file)
 
 
 def _send(spool: Spool, hub: HubSection) -> int:

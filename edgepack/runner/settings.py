@@ -83,6 +83,16 @@ class HubSection:
     max_backoff_s: Annotated[float, Range(low=1, high=7 * 86_400)] = 6 * 3600.0
     batch_limit: Annotated[int, Range(low=1, high=10_000)] = 50
 
+    def typed(self, url: str, token_file: Path | None) -> HubSection:
+        """Returns the hub that was named on the command line.
+
+        Args:
+            url: What was typed; empty: this one. Another one gets no token that was set for this.
+            token_file: What was typed, or None.
+        """
+        hub = HubSection(url=url, ca_file=self.ca_file) if url else self
+        return override(hub, token_file=token_file)
+
 
 @dataclass(frozen=True, slots=True)
 class BenchSection:

@@ -168,15 +168,3 @@ def test_a_secret_that_everybody_can_read_is_a_warning(
     places = ("--release", str(tmp_path), "--state", str(tmp_path), "--config", str(settings))
     assert main(["report", "--spool", *places]) == 0
     assert "warning: hub.token_file" in capsys.readouterr().err
-
-
-def test_a_hub_that_was_typed_gets_no_token_that_was_set_for_another(tmp_path: Path) -> None:
-    (tmp_path / "runner.toml").write_text(
-        '[hub]\nurl = "https://hub.example/x"\ntoken_file = "token"\nca_file = "ca.pem"\n'
-    )
-    places = ("--release", str(tmp_path), "--state", str(tmp_path))
-    for typed, token in (((), tmp_path / "token"), (("https://other.example/x",), None)):
-        options = program._parser().parse_args(["report", "--send", *typed, *places])
-        hub = program._hub_of(options, program._settings(options, program._paths(options)))
-        assert hub.token_file == token
-        assert hub.ca_file == tmp_path / "ca.pem"

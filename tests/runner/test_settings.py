@@ -16,6 +16,7 @@ from edgepack.runner.settings import (
     DURATIONS,
     LIMIT_RANGES,
     SECTIONS,
+    HubSection,
     ServeSection,
     Settings,
     load_settings,
@@ -199,6 +200,16 @@ def test_options_of_the_command_line_win() -> None:
     read = parse_settings(b"[serve]\nport = 1\nhost = '::1'", _FILE).serve
     both = override(read, port=0, host=None)
     assert (both.port, both.host) == (0, "::1")
+
+
+def test_a_hub_that_is_typed_gets_no_token_that_was_set_for_another() -> None:
+    hub = HubSection(url="https://hub/x", token_file=Path("set"), ca_file=Path("ca.pem"))
+    assert hub.typed("", None) == hub
+    assert hub.typed("", Path("typed")).token_file == Path("typed")
+    other = hub.typed("https://other/x", None)
+    assert (other.url, other.token_file) == ("https://other/x", None)
+    assert other.ca_file == Path("ca.pem")
+    assert hub.typed("https://other/x", Path("typed")).token_file == Path("typed")
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])

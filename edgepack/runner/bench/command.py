@@ -5,6 +5,7 @@ It is not aware of how measuring is done. Used by `edgepack.runner.main`.
 
 from __future__ import annotations
 
+import argparse
 import os
 import uuid
 from dataclasses import dataclass, replace
@@ -74,6 +75,21 @@ class BenchSettings:
     choose: bool = False
     while_serving: bool = False
     out: Path | None = None
+
+
+def settings_of(options: argparse.Namespace) -> BenchSettings:
+    """Reads what was asked for from `bench`'s options."""
+    asked = [Scenario(name) for name in options.scenario or ()]
+    return BenchSettings(
+        variant=options.candidate,
+        threads=options.threads,
+        duration=Duration(options.duration),
+        # Once each, in the order that goes from the plain to the demanding.
+        scenarios=tuple(each for each in Scenario if not asked or each in asked),
+        choose=options.choose,
+        while_serving=options.while_serving,
+        out=options.out,
+    )
 
 
 def run_bench(

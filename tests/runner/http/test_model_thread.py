@@ -124,7 +124,6 @@ def test_a_passed_deadline_is_answered_while_the_model_still_works(tmp_path: Pat
         assert room.submit(deadline_ms=5) is None
         await room.until(lambda: len(room.answers) == 1)
         assert json.loads(room.answers[0].body)["fallback"] == "deadline passed"
-        assert room.live.pending == 1
         room.engine.free.set()
         await room.until(lambda: room.live.pending == 0)
         assert len(room.answers) == 1
