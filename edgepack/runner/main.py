@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack import __version__
-from edgepack.formats.errors import EdgepackError, HubError
+from edgepack.formats.errors import ConfigError, EdgepackError, HubError
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.state import BoxPaths, find_paths
 
@@ -215,9 +215,13 @@ def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
         "doctor --network https://hub.example/api/reports",
     )
     _add_engine_options(parser)
-    parser.add_argument("--port", type=_port, default=8080, help="the port that is served on")
+    parser.add_argument("--port", type=_port, help="the port that is served on")
     parser.add_argument(
-        "--network", metavar="URL", help="also try to reach the hub there; else no network is used"
+        "--network",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="also try to reach the hub, there or where the settings say",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -363,18 +367,28 @@ def _doctor(options: argparse.Namespace) -> int:
     from edgepack.runner.boot.machine import read_machine
     from edgepack.runner.doctor import Examination, examine_box, worst_exit_code
     from edgepack.runner.reaching import ask_port, reach
+    from edgepack.runner.serving_mark import read_serving
+    from edgepack.runner.settings import Settings
 
+    paths, settings, fault = _paths(options), Settings(), None
+    try:
+        settings = _settings(options, paths)
+    except ConfigError as error:
+        fault = error
+    hub = options.network
     findings = examine_box(
         Examination(
-            paths=_paths(options),
+            paths=paths,
             clock=SystemClock(),
             machine=read_machine(),
             check=lambda: _check_release(options),
             clock_synced=kernel_clock_synced,
+            serving=lambda: read_serving(paths.state),
             ask_port=ask_port,
             reach=reach,
-            port=options.port,
-            hub=options.network,
+            port=settings.serve.port if options.port is None else options.port,
+            settings_fault=fault,
+            hub=(settings.hub.url or "") if hub == "" else hub,
         )
     )
     code = worst_exit_code(findings)
@@ -410,8 +424,6 @@ def _settings(options: argparse.Namespace, paths: BoxPaths) -> Settings:
 
 def _state_of(paths: BoxPaths) -> Path:
     if paths.state is None:
-        from edgepack.formats.errors import ConfigError
-
         raise ConfigError("no state folder is known", hint="name it with --state DIR")
     return paths.state
 
