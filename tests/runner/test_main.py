@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgepack.formats.errors import ConfigError
-from edgepack.runner import main as program
+from edgepack.runner.commands import looking
 from edgepack.runner.main import main
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.state import read_device_id
@@ -77,7 +77,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(_: argparse.Namespace) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(program, "_status", interrupted)
+    monkeypatch.setattr(looking, "_status", interrupted)
     assert main(["status", "--release", str(tmp_path)]) == 130
 
 

@@ -46,6 +46,7 @@ class Reloader:
         app: App,
         retire: Callable[[LiveModel], None],
         prove: Prove | None,
+        switched: Callable[[LiveModel], None],
     ) -> None:
         """Makes a reloader.
 
@@ -55,11 +56,13 @@ class Reloader:
             retire: Gets the releases that are in service no more.
             prove: Proves a release with its own runner; None where it has none, as with
                 `--release`.
+            switched: Gets the release that is in service now, when it is another.
         """
         self._around = around
         self._app = app
         self._retire = retire
         self._prove = prove
+        self._switched = switched
         self._turn = asyncio.Lock()
 
     async def reload(self) -> Outcome:
@@ -98,6 +101,8 @@ class Reloader:
                 self._app.metrics.enter(live)
         for live in models.replace(stable_now, canary_now):
             self._retire(live)
+        if stable_now is not stable:
+            self._switched(stable_now)
         around.log.write("info", "release switched", version=stable_now.version)
         return Outcome.DONE
 

@@ -22,10 +22,13 @@ from edgepack.runner.daemon.background import ScheduledBench
 from edgepack.runner.daemon.handover import inherited_socket, replace_process
 from edgepack.runner.daemon.models import open_models
 from edgepack.runner.daemon.reload import Outcome, Reloader
+from edgepack.runner.drift.keeping import DriftKeeper, make_counters
 from edgepack.runner.health import watch_state
 from edgepack.runner.http.app import App
+from edgepack.runner.http.metrics.box import ReportsCollector
 from edgepack.runner.http.server import Server, bind
 from edgepack.runner.http.serving import make_app
+from edgepack.runner.live.model import LiveModel
 from edgepack.runner.reports.sender import make_sender
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.reports.tokens import read_token
@@ -87,6 +90,7 @@ class Daemon:
         self.heir: socket.socket | None = None
         self._around = around
         self._app = app
+        self._keeper: DriftKeeper | None = None
 
     async def run(self) -> int:
         """Serves until a signal ends it; see `serve`."""
@@ -102,6 +106,7 @@ class Daemon:
             log.write("info", "listening", url=url)
             around.supervisor.notifier.ready(f"listening on {url}")
             self._start_sender(stack)
+            self._start_counting(stack)
             tasks = [asyncio.ensure_future(each) for each in self._beside(server)]
             number = await self._until_signal(server, listener)
             for task in tasks:
@@ -134,8 +139,29 @@ class Daemon:
         spool = Spool(around.paths.spool, max_bytes=limits.max_bytes, max_count=limits.max_count)
         sender = make_sender(spool, around.settings.hub, around.clock, around.log)
         if sender is not None:
+            self._app.metrics.add(ReportsCollector(lambda: sender.state))
             sender.start()
             stack.callback(sender.stop)
+
+    def _start_counting(self, stack: ExitStack) -> None:
+        around = self._around
+        if around.paths.state is not None:
+            self._keeper = DriftKeeper(around.paths.state, around.clock, around.log)
+        self._count_drift(self._app.models.stable)
+        if self._keeper is not None:
+            self._keeper.start()
+            # The last thing to happen: after a handover the heir goes on from what it writes.
+            stack.callback(self._keeper.stop)
+
+    def _count_drift(self, live: LiveModel) -> None:
+        manifest = live.release.manifest
+        if live.recommender is None:
+            self._app.drift = None
+        elif self._keeper is None:
+            self._app.drift = make_counters(manifest, self._around.clock)
+        else:
+            self._keeper.save()
+            self._app.drift = self._keeper.follow(manifest)
 
     def _beside(self, server: Server) -> list[Coroutine[Any, Any, None]]:
         around, app = self._around, self._app
@@ -194,7 +220,8 @@ class Daemon:
     def _make_reloader(self, server: Server) -> Reloader:
         launcher = _launcher(self._around)
         prove = None if launcher is None else functools.partial(_prove, launcher)
-        return Reloader(self._around, self._app, server.model_thread.retire, prove)
+        retire = server.model_thread.retire
+        return Reloader(self._around, self._app, retire, prove, self._count_drift)
 
 
 def _open_tls(settings: Settings) -> Any:

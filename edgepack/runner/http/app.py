@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from edgepack.runner.clock import Clock
+from edgepack.runner.drift.counters import DriftCounters
 from edgepack.runner.http.auth import Guard
 from edgepack.runner.http.jobs import Job, Later
 from edgepack.runner.http.limits import Limits
@@ -40,6 +41,7 @@ class App:
         stopping: Set when the server is on its way out; `/healthz` says so.
         reload: Begins to look what is current now and to serve it; what it returns may be waited
             for and says what became of it, such as `refused`. None where nothing can.
+        drift: Counts what `stable` is asked and answers; None: nobody does.
         last_job_ns: The clock's reading when the model was last asked for anything.
     """
 
@@ -63,6 +65,7 @@ class App:
         self.retire: Callable[[LiveModel], None] = LiveModel.unload
         self.stopping = False
         self.reload: Callable[[], Awaitable[str]] | None = None
+        self.drift: DriftCounters | None = None
         self.last_job_ns = clock.monotonic_ns()
         self._guard = guard
 

@@ -78,6 +78,7 @@ class Server:
         await asyncio.sleep(0)
         self.stopping = True
         self._app.stopping = True
+        self._app.metrics.set_ready(ready=False)
         if self._listener is not None:
             self._listener.close()
         deadline = self.now() + self.limits.grace_s

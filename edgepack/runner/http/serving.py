@@ -9,6 +9,7 @@ from edgepack.runner.clock import Clock
 from edgepack.runner.http.app import App
 from edgepack.runner.http.auth import Guard
 from edgepack.runner.http.metrics import Metrics
+from edgepack.runner.http.metrics.box import DriftCollector, ModelsCollector
 from edgepack.runner.http.operations import add_operation_routes
 from edgepack.runner.http.recommend.routes import add_recommend_routes
 from edgepack.runner.http.tensors.statistics import TensorStatistics
@@ -48,5 +49,7 @@ def make_app(
     statistics = TensorStatistics()
     add_v2_routes(app, statistics)
     add_tfs_routes(app, statistics)
+    metrics.add(ModelsCollector(models))
+    metrics.add(DriftCollector(lambda: app.drift))
     metrics.set_ready(ready=True)
     return app

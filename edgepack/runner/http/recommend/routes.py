@@ -97,8 +97,11 @@ class _Turn:
         duration_ns = app.clock.monotonic_ns() - self._start_ns
         metrics = app.metrics.of(live)
         metrics.observe_request(duration_ns, waited_ns)
+        drift = app.drift
         for history, answer in zip(self._asked.histories, answers, strict=True):
             metrics.observe_answer(answer, len(history))
+            if drift is not None:
+                drift.observe(len(history), answer.unknown, answer.ranked_scores)
             if answer.failure is not None:
                 app.log.write_rarely("error", "inference failed", error=answer.failure)
         return response
