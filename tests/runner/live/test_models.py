@@ -52,3 +52,13 @@ def test_an_unloaded_model_keeps_its_name(tmp_path: Path) -> None:
     assert isinstance(engine, SimulatedEngine)
     assert engine.closed
     assert (live.engine, live.name, live.version) == (None, "session", "1.2.0")
+
+
+def test_a_model_is_alive_when_its_engine_answers_zeros(tmp_path: Path) -> None:
+    live = _live(tmp_path)
+    assert live.answers()
+    assert isinstance(live.engine, SimulatedEngine)
+    live.engine.failing = "out of memory"
+    assert not live.answers()
+    live.unload()
+    assert live.answers()
