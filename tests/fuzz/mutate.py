@@ -38,12 +38,19 @@ def examples(seeds: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
     yield from list(seeds)[:count]
     chance = random.Random(seed)
     for _ in range(count - len(seeds)):
-        data = chance.choice(seeds)
-        document = _document(data) if chance.random() < 0.6 else None
-        if document is None:
-            yield _odd_bytes(chance, data, seeds)
-        else:
-            yield _odd_json(chance, document)
+        yield odd_version(chance, seeds)
+
+
+def odd_version(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Makes one odd version of one of the seeds.
+
+    Args:
+        chance: Decides everything.
+        seeds: At least one.
+    """
+    data = chance.choice(seeds)
+    document = _document(data) if chance.random() < 0.6 else None
+    return _odd_bytes(chance, data, seeds) if document is None else _odd_json(chance, document)
 
 
 def _document(data: bytes) -> Any:

@@ -173,11 +173,11 @@ def test_a_watchdogs_try_waits_behind_the_jobs_and_keeps_the_model_meanwhile(
         trying = asyncio.ensure_future(room.thread.try_model(room.live))
         await room.until(lambda: room.live.pending == 2)
         room.thread.retire(room.live)
-        assert room.live.engine is not None
+        assert not room.engine.closed
         assert not trying.done()
         room.engine.free.set()
         assert await trying
-        assert room.live.engine is None
+        assert room.engine.closed
         assert room.answers[0].status == 200
 
     in_room(tmp_path, script)
