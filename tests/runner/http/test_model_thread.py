@@ -173,8 +173,7 @@ def test_a_watchdogs_try_waits_behind_the_jobs_and_keeps_the_model_meanwhile(
         trying = asyncio.ensure_future(room.thread.try_model(room.live))
         await room.until(lambda: room.live.pending == 2)
         room.thread.retire(room.live)
-        assert not room.engine.closed
-        assert not trying.done()
+        assert (room.engine.closed, trying.done()) == (False, False)
         room.engine.free.set()
         assert await trying
         assert room.engine.closed
