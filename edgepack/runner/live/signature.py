@@ -62,12 +62,17 @@ class Signature:
     catalogue: int | None = None
 
     @property
+    def answer_elements(self) -> int:
+        """The numbers of one row's answer, as far as the shapes tell."""
+        first = 0 if self.batching is Batching.NONE else 1
+        return sum(math.prod(max(n, 1) for n in spec.shape[first:]) for spec in self.outputs)
+
+    @property
     def max_rows(self) -> int:
         """The most rows of one request; 1 where there is no batch."""
         if self.batching is Batching.NONE:
             return 1
-        elements = sum(math.prod(max(n, 1) for n in spec.shape[1:]) for spec in self.outputs)
-        return max(1, min(MAX_ROWS, MAX_ANSWER_ELEMENTS // max(elements, 1)))
+        return max(1, min(MAX_ROWS, MAX_ANSWER_ELEMENTS // max(self.answer_elements, 1)))
 
     def input_named(self, name: str) -> TensorSpec | None:
         """Returns an input, or None."""
