@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, cast
 
 from edgepack.formats.errors import BundleError
 
 #: Larger than any manifest or report seen; a limit against hostile input, not a goal.
 MAX_JSON_BYTES = 64 * 2**20
+#: Characters of the longest 64-bit number.
+_LONGEST_INTEGER = 20
+_SHOWN_CHARACTERS = 40
 
 
 def canonical_json(value: Any) -> bytes:
@@ -50,13 +54,18 @@ def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> dict[s
         The object.
 
     Raises:
-        BundleError: Too long, not UTF-8, not JSON, not an object, or with a doubled key.
+        BundleError: Too long, not UTF-8, not JSON, not an object, with a doubled key, or with a
+            number that no field has: beyond 64 bits, or beyond the largest float.
     """
     if len(data) > limit:
         raise BundleError(f"{what} has {len(data)} bytes; at most {limit} are read")
     try:
         value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+            data.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
         )
     except (ValueError, RecursionError) as error:
         raise BundleError(
@@ -79,6 +88,20 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("an object has the same key twice")
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:_SHOWN_CHARACTERS]} is larger than any number")
+    return number
+
+
+def _bounded(text: str) -> int:
+    # Python's integers have no end; what adds them to floats has.
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"{text[:_SHOWN_CHARACTERS]}... has {len(text)} digits")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> float:

@@ -23,6 +23,7 @@ from edgepack.runner.clock import Clock, rfc3339
 from edgepack.runner.health import try_state
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.reports.spool import MAX_SPOOL_BYTES, Spool
+from edgepack.runner.serving_mark import Serving
 from edgepack.runner.state import BoxPaths, read_device_id
 
 #: No release is older than this program's first one: a clock before it is wrong.
@@ -74,10 +75,12 @@ class Examination:
         machine: What this box is.
         check: Loads the release in its runtime and replays the golden answers.
         clock_synced: Asks the kernel about its clock; None when it cannot tell.
+        serving: Says whether a daemon of this state folder serves, by the mark it left.
         ask_port: Says who listens there: None nobody, else what it answers to `/healthz`.
         reach: Tries to reach a URL; None when that went well, else why not.
         port: The port that is to be served on.
-        hub: A URL to reach, or None to leave the network alone.
+        settings_fault: What is wrong with the settings file, if anything.
+        hub: A URL to reach; empty where none is known; None to leave the network alone.
         unit_folders: Where systemd looks.
     """
 
@@ -86,9 +89,11 @@ class Examination:
     machine: Machine
     check: Callable[[], CheckOutcome]
     clock_synced: Callable[[], bool | None]
+    serving: Callable[[], Serving | None]
     ask_port: Callable[[int], str | None]
     reach: Callable[[str], str | None]
     port: int
+    settings_fault: ConfigError | None = None
     hub: str | None = None
     unit_folders: Sequence[Path] = UNIT_FOLDERS
 
@@ -103,18 +108,16 @@ def examine_box(around: Examination) -> list[Finding]:
         A finding for each check, faults included; nothing is raised for what a box may have.
     """
     findings = list(_check_release(around))
+    fault = around.settings_fault
+    if fault is not None:
+        findings.append(_failed("settings", ConfigError, fault.message, fault.hint))
     findings.append(_check_state(around.paths))
     findings += _check_spool(around.paths)
     findings.append(_check_clock(around))
     findings.append(_check_port(around))
     findings.append(_check_service(around))
     if around.hub is not None:
-        trouble = around.reach(around.hub)
-        findings.append(
-            Finding("hub", "ok", f"{around.hub} can be reached")
-            if trouble is None
-            else _failed("hub", HubError, f"{around.hub}: {trouble}", _HUB_HINT)
-        )
+        findings.append(_check_hub(around.hub, around.reach))
     return findings
 
 
@@ -222,7 +225,21 @@ def _check_clock(around: Examination) -> Finding:
     return Finding("clock", "ok", shown)
 
 
+def _check_hub(url: str, reach: Callable[[str], str | None]) -> Finding:
+    if not url:
+        hint = "name it: doctor --network URL, or hub.url in runner.toml"
+        return Finding("hub", "warn", "no hub is known: reports wait on this box", hint)
+    trouble = reach(url)
+    if trouble is None:
+        return Finding("hub", "ok", f"{url} can be reached")
+    return _failed("hub", HubError, f"{url}: {trouble}", _HUB_HINT)
+
+
 def _check_port(around: Examination) -> Finding:
+    serving = around.serving()
+    if serving is not None:
+        found = f"process {serving.pid or '?'} serves at {serving.port or '?'}"
+        return Finding("port", "ok", found)
     answer = around.ask_port(around.port)
     if answer is None:
         hint = "edgepack-runner serve"

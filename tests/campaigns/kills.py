@@ -102,7 +102,7 @@ class Programs:
     def command(self, name: str) -> list[str]:
         """How a program other than the server is started."""
         if name == "bench":
-            return self.box.command("bench", "--json")
+            return self.box.command("bench", "--json", "--while-serving")
         if name == "send":
             return self.box.command("report", "--send", self._url)
         return [sys.executable, "-c", _SPOOL, str(self.box.state / "spool")]
@@ -143,11 +143,11 @@ class Programs:
         return found
 
     def complaints(self) -> Iterator[str]:
-        """What programs said that ended by themselves, other than that the hub took all."""
+        """What programs complained of; runtimes chat there too."""
         for path in sorted(self._folder.glob("*.err")):
-            text = path.read_text().strip()
-            if text and "no report waits" not in text:
-                yield f"{path.stem}: {text[-300:]}"
+            text = path.read_text()
+            if any(word in text for word in ("error:", "warning:", "Traceback")):
+                yield f"{path.stem}: {text.strip()[-300:]}"
 
 
 class Clients:

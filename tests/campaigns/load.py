@@ -85,10 +85,27 @@ def mixed_asks(histories: Sequence[Sequence[str]]) -> list[Ask]:
         ask("batch of 4", 5, "POST", "/recommend", {"histories": [first, longest, [], first]}),
         ask("health", 4, "GET", "/healthz"),
         ask("metrics", 1, "GET", "/metrics", steady=False),
+        *_protocol_asks(longest),
         ask("no JSON", 3, "POST", "/recommend", '{"history": [', status=400),
         ask("unknown field", 3, "POST", "/recommend", {"hystory": []}, status=400),
         ask("no such path", 3, "GET", "/nowhere", status=404),
         ask("wrong method", 3, "GET", "/recommend", status=405),
+    ]
+
+
+def _protocol_asks(history: list[str]) -> list[Ask]:
+    """What clients written for Triton and for TensorFlow Serving ask of the model `tiny`."""
+    names = {"name": "history", "shape": [1, len(history)], "datatype": "BYTES", "data": history}
+    row = {"instances": [history]}
+    v2, tfs = "/v2/models/tiny", "/v1/models/tiny"
+    return [
+        ask("V2 infer", 15, "POST", f"{v2}/infer", {"id": "7", "inputs": [names]}),
+        ask("V2 metadata", 2, "GET", v2),
+        ask("V2 ready", 2, "GET", "/v2/health/ready"),
+        ask("V2 wrong input", 2, "POST", f"{v2}/infer", {"inputs": []}, status=400),
+        ask("TFS predict", 15, "POST", f"{tfs}:predict", row),
+        ask("TFS status", 2, "GET", tfs),
+        ask("TFS no instances", 2, "POST", f"{tfs}:predict", {}, status=400),
     ]
 
 
@@ -139,14 +156,23 @@ class Tally:
 class Load:
     """Several clients against one port."""
 
-    def __init__(self, port: int, asks: Sequence[Ask], *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        port: int,
+        asks: Sequence[Ask],
+        *,
+        seed: int = 1,
+        same: Callable[[bytes], bytes] = bytes,
+    ) -> None:
         """Plans a load.
 
         Args:
             port: Where the server listens on loopback.
             asks: What is asked.
             seed: Of the order in which it is asked.
+            same: Takes out of a body what may differ between two steady answers.
         """
+        self._same = same
         self.tally = Tally()
         self.stopping = False
         self._port = port
@@ -246,9 +272,12 @@ class Load:
         status = int(head[9:12]) if head.startswith(b"HTTP/1.1 ") else _BAD_GREETING
         if status != plan.status:
             tally.wrong[f"{plan.name}: {status} {body[:100]!r}"] += 1
-        elif plan.steady and self._bodies.setdefault(plan.name, body) != body:
+        elif plan.steady and not self._is_as_before(plan.name, self._same(body)):
             tally.wrong[f"{plan.name}: another body than before"] += 1
         self._on_answer(tally.answered)
+
+    def _is_as_before(self, name: str, body: bytes) -> bool:
+        return self._bodies.setdefault(name, body) == body
 
 
 def _length_of(head: bytes) -> int:

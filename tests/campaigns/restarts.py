@@ -1,16 +1,19 @@
 """A runner is stopped and started, or reloaded, under load: `python -m tests.campaigns.restarts`.
 
 Clients on kept connections ask without a pause. A stop (SIGTERM) answers every request that was
-sent before it closes a connection; a reload (SIGHUP) keeps the connections too. In neither is a
-single request lost or answered wrongly.
+sent before it closes a connection; a reload (SIGHUP) switches between two releases and keeps the
+connections too. In neither is a single request lost or answered wrongly.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
+import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,11 +23,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgepack.formats.manifest import parse_manifest
 from edgepack.formats.variants import RuntimeName
 from tests.campaigns.boxes import START_S, Box, Serving, make_box, start, stop_now
 from tests.campaigns.load import Load, Tally, mixed_asks
 from tests.e2e.hubs import free_port
 
+_NEWER = "1.0.1"
 HOWS = ("stop", "reload")
 
 
@@ -71,17 +76,24 @@ def restarts(
         seed: Of the requests and of when the signals come.
     """
     result, chance, port = Restarts(), random.Random(seed), free_port()
-    load = Load(port, mixed_asks([each.history for each in box.golden().sequences]), seed=seed)
+    asks = mixed_asks([each.history for each in box.golden().sequences])
+    # What is right for it to say depends on the moment.
+    asks = [each for each in asks if each.name != "health"]
+    versions = _two_versions(box, folder)
+    box = Box(folder / "current", box.state)
+    _switch(box, versions[0])
+    load = Load(port, asks, seed=seed, same=_without_version)
     # The second port wins: the options come in order.
     serving = start(box, folder / "serve.log", "--port", str(port))
     clients = threading.Thread(target=lambda: asyncio.run(load.run(connections)))
     clients.start()
     try:
-        for _ in range(count):
+        for turn in range(1, count + 1):
             time.sleep(chance.uniform(0.1, 0.8))
             if how == "stop":
                 serving = _stop_and_start(box, serving, folder, port, result)
             else:
+                _switch(box, versions[turn % 2])
                 _reload(serving, result)
             result.count += 1
         time.sleep(0.3)
@@ -104,17 +116,38 @@ def _stop_and_start(
 
 
 def _reload(serving: Serving, result: Restarts) -> None:
-    def loaded() -> int:
-        return sum(each["event"] == "release verified" for each in serving.events())
+    def switched() -> int:
+        return sum(each["event"] == "release switched" for each in serving.events())
 
-    before = loaded()
+    before = switched()
     serving.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + START_S
-    while loaded() == before:
+    while switched() == before:
         if serving.process.poll() is not None or time.monotonic() > deadline:
             result.problems.append(f"not reloaded: {serving.events()[-1:]}")
             return
         time.sleep(0.01)
+
+
+def _two_versions(box: Box, folder: Path) -> tuple[Path, Path]:
+    """The box's release, and the same model as its next version."""
+    newer = folder / "newer"
+    shutil.copytree(box.release, newer)
+    manifest = parse_manifest((newer / "manifest.json").read_bytes())
+    model = dataclasses.replace(manifest.model, version=_NEWER)
+    (newer / "manifest.json").write_bytes(dataclasses.replace(manifest, model=model).to_bytes())
+    return box.release, newer
+
+
+def _switch(box: Box, release: Path) -> None:
+    """Makes a release the current one as an install does: by one rename."""
+    draft = box.release.with_name("draft")
+    draft.symlink_to(release)
+    os.replace(draft, box.release)
+
+
+def _without_version(body: bytes) -> bytes:
+    return body.replace(b'"1.0.1"', b'"1.0.0"').replace(b'"1000001"', b'"1000000"')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

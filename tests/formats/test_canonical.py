@@ -46,6 +46,8 @@ def test_nan_is_never_written() -> None:
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": 1, "a": 2}', "same key twice"),
         (b"[1]", "an object was expected"),
+        (b'{"a": 1e999}', "larger than any number"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "has 401 digits"),
         (b"[" * 200_000, "not valid JSON"),
         (b'{"a":' + b" " * 100 + b"1}", "at most 64 are read"),
     ],

@@ -21,6 +21,7 @@ from edgepack.runner.checking import CheckOutcome
 from edgepack.runner.doctor import Examination, Finding, examine_box, worst_exit_code
 from edgepack.runner.main import main
 from edgepack.runner.reports.spool import Spool
+from edgepack.runner.serving_mark import Serving
 from edgepack.runner.state import BoxPaths, ensure_device_id
 from tests.runner.simulators import HandClock, write_release
 
@@ -62,6 +63,7 @@ def well(tmp_path: Path) -> Examination:
         machine=MACHINE,
         check=lambda: WELL,
         clock_synced=lambda: True,
+        serving=lambda: None,
         ask_port=lambda _: '{"status":"ok","model":{}}',
         reach=lambda _: None,
         port=8080,
@@ -177,6 +179,18 @@ def test_a_port_is_free_ours_or_taken(
     assert (finding.status, worst) == (status, code)
 
 
+def test_the_daemon_of_this_state_is_known_by_its_mark(well: Examination) -> None:
+    marked = replace(well, serving=lambda: Serving(4711, 8443, None), ask_port=lambda _: "")
+    finding, code = found(marked, "port")
+    assert (finding.found, code) == ("process 4711 serves at 8443", 0)
+
+
+def test_settings_that_cannot_be_read_are_one_finding_of_many(well: Examination) -> None:
+    fault = ConfigError("runner.toml: 1 problem", hint="mend it")
+    finding, code = found(replace(well, settings_fault=fault), "settings")
+    assert (finding.hint, code) == ("mend it", ConfigError.exit_code)
+
+
 def test_a_service_that_is_missing_off_or_old_is_told_with_the_command(well: Examination) -> None:
     (folder,) = well.unit_folders
     own = well.paths.release.parent / "systemd" / "edgepack-runner.service"
@@ -211,6 +225,7 @@ def test_the_network_is_left_alone_unless_it_was_asked_for(well: Examination) ->
     assert "timed out" in finding.found
     assert code == HubError.exit_code
     assert found(replace(down, reach=lambda _: None), "hub")[0].status == "ok"
+    assert found(replace(well, hub="", reach=refuse), "hub")[0].status == "warn"
 
 
 def test_findings_are_printed_with_what_to_do(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from edgepack.formats.errors import ConfigError
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.measuring import check_here
 from edgepack.runner.commands.options import (
@@ -13,6 +14,7 @@ from edgepack.runner.commands.options import (
     add_engine_options,
     paths_of,
     port,
+    settings_of,
 )
 
 
@@ -34,9 +36,13 @@ def add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
         "doctor --network https://hub.example/api/reports",
     )
     add_engine_options(parser)
-    parser.add_argument("--port", type=port, default=8080, help="the port that is served on")
+    parser.add_argument("--port", type=port, help="the port that is served on")
     parser.add_argument(
-        "--network", metavar="URL", help="also try to reach the hub there; else no network is used"
+        "--network",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="also try to reach the hub, there or where the settings say",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -59,18 +65,28 @@ def _doctor(options: argparse.Namespace) -> int:
     from edgepack.runner.boot.machine import read_machine
     from edgepack.runner.doctor import Examination, examine_box, worst_exit_code
     from edgepack.runner.reaching import ask_port, reach
+    from edgepack.runner.serving_mark import read_serving
+    from edgepack.runner.settings import Settings
 
+    paths, settings, fault = paths_of(options), Settings(), None
+    try:
+        settings = settings_of(options, paths)
+    except ConfigError as error:
+        fault = error
+    hub = options.network
     findings = examine_box(
         Examination(
-            paths=paths_of(options),
+            paths=paths,
             clock=SystemClock(),
             machine=read_machine(),
             check=lambda: check_here(options),
             clock_synced=kernel_clock_synced,
+            serving=lambda: read_serving(paths.state),
             ask_port=ask_port,
             reach=reach,
-            port=options.port,
-            hub=options.network,
+            port=settings.serve.port if options.port is None else options.port,
+            settings_fault=fault,
+            hub=(settings.hub.url or "") if hub == "" else hub,
         )
     )
     code = worst_exit_code(findings)

@@ -24,7 +24,8 @@ MAX_SPOOL_COUNT = 200
 
 #: As `edgepack.formats.report.MAX_REPORT_BYTES`, whose import costs a starting daemon 40 ms.
 _MAX_READ_BYTES: Final = 1024 * 1024
-_NAME = re.compile(r"(\d{10})-([0-9a-f-]{36})-([0-9a-f]{8})\.json")
+#: Ten digits last for ever, unless a damaged ledger says where to go on.
+_NAME = re.compile(r"([0-9]{10,64})-([0-9a-f-]{36})-([0-9a-f]{8})\.json")
 _LOCK = ".lock"
 _LEDGER = "dropped"
 #: Two numbers' text.
