@@ -166,3 +166,9 @@ def test_what_is_shown_is_what_is_sent(told: dict[str, bytes]) -> None:
         text = text[end:]
     assert shown == [json.loads(line) for line in told["spooled"].splitlines()]
     assert all(check_report(each) == [] for each in shown)
+
+
+def test_what_was_served_is_in_the_report_as_counts(told: dict[str, bytes]) -> None:
+    drift = json.loads(told["written"])["drift"]
+    assert drift["histories"] == _SESSIONS
+    assert drift["unknown_items"] > 0

@@ -24,7 +24,7 @@ from edgepack.runner import serving_mark
 from edgepack.runner.boot.archive import open_bundle
 from edgepack.runner.boot.payload import XzStream, read_members
 from edgepack.runner.boot.store import MARKER, Store, read_external
-from edgepack.runner.choice.choosing import read_choices
+from edgepack.runner.choice.settling import read_choices
 from edgepack.runner.drift.keeping import DRIFT_FILE, make_counters, read_drift, save_counters
 from edgepack.runner.notify import socket_address, watchdog_interval_s
 from edgepack.runner.reports.spool import Spool

@@ -21,15 +21,9 @@ from edgepack.runner.bench.daemon import check_daemon
 from edgepack.runner.bench.device import read_device
 from edgepack.runner.bench.environment import kernel_clock_synced
 from edgepack.runner.bench.process import ThisProcess
-from edgepack.runner.choice.choosing import (
-    Box,
-    Settled,
-    choose,
-    keep_choice,
-    settle_release,
-    this_box,
-)
+from edgepack.runner.choice.choosing import choose, keep_choice
 from edgepack.runner.choice.process import launch_worker
+from edgepack.runner.choice.settling import Box, Settled, settle_release, this_box
 from edgepack.runner.clock import Clock
 from edgepack.runner.drift.keeping import read_drift
 from edgepack.runner.durable import write_durably

@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from edgepack.formats.errors import BundleError
-from edgepack.runner.choice.choosing import Settled, settle_release, this_box
+from edgepack.runner.choice.settling import Settled, settle_release, this_box
 from edgepack.runner.daemon.around import Around
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.live.model import LiveModel

@@ -85,7 +85,8 @@ def encoded(response: Response, headers: Mapping[str, str]) -> Response:
     """
     if len(response.body) < MIN_COMPRESSED_BYTES:
         return response
-    coding = chosen_coding(headers.get("accept-encoding", ""))
+    accepted = headers.get("accept-encoding")
+    coding = chosen_coding(accepted) if accepted else "identity"
     varies = (*response.headers, ("Vary", "Accept-Encoding"))
     if coding == "identity":
         return response._replace(headers=varies)

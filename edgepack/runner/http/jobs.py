@@ -25,6 +25,7 @@ class Job:
         late: Makes the answer for when the deadline passed; None where there is no deadline.
         deadline_ns: The clock's reading by which the answer must be on its way, or None.
         request: The request it came from.
+        beside_ns: How long it is expected to take outside the engine, where that is not little.
         label: The route's name in metrics, filled in by the app.
         queued_ns: The clock's reading when it was handed to the model's thread.
         abandoned: Set when nobody waits for the answer any more.
@@ -36,6 +37,7 @@ class Job:
     late: Callable[[], Response] | None
     deadline_ns: int | None
     request: Request
+    beside_ns: float = 0.0
     label: str = ""
     queued_ns: int = 0
     abandoned: bool = False
@@ -43,7 +45,7 @@ class Job:
     @property
     def expected_ns(self) -> float:
         """How long it takes, going by the warm-up's median."""
-        return self.calls * self.live.median_ns
+        return self.calls * self.live.median_ns + self.beside_ns
 
 
 @dataclass(slots=True, eq=False)

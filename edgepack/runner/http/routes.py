@@ -72,6 +72,11 @@ class Routes:
                 return
         self._patterns.append((re.compile(pattern), {method: route}))
 
+    def all(self) -> list[Route]:
+        """Returns every route."""
+        exact = [match.route for methods in self._exact.values() for match in methods.values()]
+        return [*exact, *(route for _, methods in self._patterns for route in methods.values())]
+
     def find(self, method: str, path: str) -> Match:
         """Finds what answers a request.
 

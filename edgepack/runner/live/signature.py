@@ -53,21 +53,17 @@ class Signature:
         batching: How rows get through.
         catalogue: Items of the vocabulary, so that an index can be checked; None for a tensor
             model.
+        answer_elements: The numbers of one row's answer, as far as the shapes tell.
+        max_rows: The most rows of one request; 1 where there is no batch.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     positions: tuple[int, ...]
     batching: Batching
-    catalogue: int | None = None
-
-    @property
-    def max_rows(self) -> int:
-        """The most rows of one request; 1 where there is no batch."""
-        if self.batching is Batching.NONE:
-            return 1
-        elements = sum(math.prod(max(n, 1) for n in spec.shape[1:]) for spec in self.outputs)
-        return max(1, min(MAX_ROWS, MAX_ANSWER_ELEMENTS // max(elements, 1)))
+    catalogue: int | None
+    answer_elements: int
+    max_rows: int
 
     def input_named(self, name: str) -> TensorSpec | None:
         """Returns an input, or None."""
@@ -148,7 +144,9 @@ def make_signature(
     batching = _batching(inputs, outputs)
     if batching is not Batching.NONE:
         called, given = ([_batch_first(spec) for spec in specs] for specs in (called, given))
-    return Signature(tuple(called), tuple(given), tuple(positions), batching, catalogue)
+    elements = _elements(given, batching)
+    rows = 1 if batching is Batching.NONE else _rows_within(elements)
+    return Signature(tuple(called), tuple(given), positions, batching, catalogue, elements, rows)
 
 
 def fits(spec: TensorSpec, shape: Sequence[int]) -> bool:
@@ -167,6 +165,15 @@ def _batching(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Ba
 
 def _batch_first(spec: TensorSpec) -> TensorSpec:
     return replace(spec, shape=(-1, *spec.shape[1:]))
+
+
+def _elements(outputs: Sequence[TensorSpec], batching: Batching) -> int:
+    first = 0 if batching is Batching.NONE else 1
+    return sum(math.prod(max(n, 1) for n in spec.shape[first:]) for spec in outputs)
+
+
+def _rows_within(elements: int) -> int:
+    return max(1, min(MAX_ROWS, MAX_ANSWER_ELEMENTS // max(elements, 1)))
 
 
 def _renamed(specs: Sequence[TensorSpec], named: Sequence[TensorSpec]) -> list[TensorSpec]:

@@ -12,7 +12,7 @@ from edgepack.formats.manifest import FileRecord, Manifest
 from edgepack.formats.variants import Precision
 from edgepack.runner.bench.device import Platform
 from edgepack.runner.bench.system import SystemTree
-from edgepack.runner.choice.choosing import Box
+from edgepack.runner.choice.settling import Box
 from edgepack.runner.choice.trials import Trial
 from edgepack.runner.engines import Engine
 from edgepack.runner.release import Release

@@ -13,14 +13,9 @@ from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.device import Platform
-from edgepack.runner.choice.choosing import (
-    Box,
-    choose,
-    keep_choice,
-    read_choices,
-    settle_release,
-)
+from edgepack.runner.choice.choosing import choose, keep_choice
 from edgepack.runner.choice.process import WorkerEnd
+from edgepack.runner.choice.settling import Box, read_choices, settle_release
 from edgepack.runner.choice.versions import find_version
 from edgepack.runner.release import load_release
 from edgepack.runner.state import BoxPaths

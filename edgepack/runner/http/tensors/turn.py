@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NoReturn
 
 from edgepack.formats.errors import DeviceError
 from edgepack.runner.engines.contract import Array, Engine
@@ -20,6 +21,12 @@ from edgepack.runner.http.tensors.statistics import Spent, TensorStatistics
 from edgepack.runner.http.wire import Request
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.live.signature import ITEMS, TEXT
+
+#: Reading a larger body holds up the event loop for longer than a thread costs.
+_LARGE_BODY_BYTES = 16 * 1024
+#: What a byte of JSON costs to read and a number to write, roughly, on a slow core.
+_NS_PER_BYTE = 50
+_NS_PER_ELEMENT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,8 @@ class Turn:
         feed: What the model gets.
         write: Makes the answer; may refuse.
         start_ns: The clock's reading when the request was taken up.
-        read_ns: The clock's reading when its tensors were ready.
+        reading_ns: How long it took to make its tensors ready.
+        wait_ns: How long the client wants to wait, or None.
     """
 
     app: App
@@ -77,19 +85,21 @@ class Turn:
     feed: Feed
     write: Write
     start_ns: int
-    read_ns: int
+    reading_ns: int
+    wait_ns: int | None = None
 
-    def job(self, request: Request, wait_ns: int | None = None) -> Job:
-        """Returns the work for the model.
-
-        Args:
-            request: Where it came from.
-            wait_ns: How long its client wants to wait; the server's own deadline by default.
-        """
-        wait_ns = self.app.default_deadline_ns if wait_ns is None else wait_ns
+    def job(self, request: Request) -> Job:
+        """Returns the work for the model."""
         rows = self.live.signature.rows(self.feed.arrays)
-        due_ns = None if wait_ns is None else self.start_ns + wait_ns
-        return Job(self.live, rows, self.run, self.late, due_ns, request)
+        written_ns = rows * self.live.signature.answer_elements * _NS_PER_ELEMENT
+        due_ns = None if self.wait_ns is None else self.start_ns + self.wait_ns
+        return Job(self.live, rows, self.run, self.late, due_ns, request, written_ns)
+
+    def run_unless_late(self, waited_ns: int) -> Response:
+        """Does what `run` does, or `late` where the client has waited too long already."""
+        if self.wait_ns is None or self._since_start() < self.wait_ns:
+            return self.run(waited_ns)
+        return self.late()
 
     def run(self, waited_ns: int) -> Response:
         """Runs the model and makes the answer.
@@ -104,10 +114,10 @@ class Turn:
             ready_ns = now_ns()
             response = self.write(outputs)
         except RefusalError:
-            self.statistics.count_failure(self.live, now_ns() - self.start_ns)
+            self.statistics.count_failure(self.live, self._since_start())
             raise
         end_ns = now_ns()
-        spent = Spent(waited_ns, self.read_ns - self.start_ns, tuple(calls), end_ns - ready_ns)
+        spent = Spent(waited_ns, self.reading_ns, tuple(calls), end_ns - ready_ns)
         now_ms = int(self.app.clock.utc_now().timestamp() * 1000)
         self.statistics.count_success(self.live, spent, now_ms)
         metrics = self.app.metrics.of(self.live)
@@ -116,15 +126,17 @@ class Turn:
             metrics.observe_inference(duration_ns)
         return response
 
-    def late(self) -> Response:
+    def late(self) -> NoReturn:
         """Refuses a request whose deadline passed.
 
         Raises:
             RefusalError: 504, always.
         """
-        duration_ns = self.app.clock.monotonic_ns() - self.start_ns
-        self.statistics.count_failure(self.live, duration_ns)
+        self.statistics.count_failure(self.live, self._since_start())
         raise RefusalError(HTTPStatus.GATEWAY_TIMEOUT, "the deadline passed")
+
+    def _since_start(self) -> int:
+        return self.app.clock.monotonic_ns() - self.start_ns
 
     def _outputs(self, calls: list[tuple[int, int]]) -> list[OutputTensor]:
         signature, vocabulary = self.live.signature, self.live.release.vocabulary
@@ -148,3 +160,28 @@ class Turn:
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"the model could not compute this: {error}"
             ) from error
         return outputs
+
+
+def begin_job(live: LiveModel, request: Request, begin: Callable[[], Turn]) -> Job:
+    """Returns the work of a request; a large body is read where the model runs.
+
+    Args:
+        live: The model it is for.
+        request: What came.
+        begin: Reads the request's tensors; may refuse.
+
+    Raises:
+        RefusalError: What `begin` refuses of a small body; of a large one the job does.
+    """
+    if len(request.body) <= _LARGE_BODY_BYTES:
+        return begin().job(request)
+    reading_ns = len(request.body) * _NS_PER_BYTE
+    return Job(
+        live,
+        1,
+        lambda waited_ns: begin().run_unless_late(waited_ns),
+        None,
+        None,
+        request,
+        reading_ns,
+    )

@@ -15,9 +15,9 @@ from typing import Any, Literal, NoReturn
 from edgepack.runner.http.app import App
 from edgepack.runner.http.content import decoded_body, encoded
 from edgepack.runner.http.jobs import Job
-from edgepack.runner.http.messages import Response
+from edgepack.runner.http.messages import RefusalError, Response
 from edgepack.runner.http.tensors.statistics import TensorStatistics
-from edgepack.runner.http.tensors.turn import OutputTensor, Turn
+from edgepack.runner.http.tensors.turn import OutputTensor, Turn, begin_job
 from edgepack.runner.http.tfs.document import parse_document, refuse, refuse_value
 from edgepack.runner.http.tfs.models import PREDICT_METHOD, ModelPath, find_servable
 from edgepack.runner.http.tfs.request import (
@@ -45,14 +45,27 @@ def predict(app: App, statistics: TensorStatistics, request: Request, path: Mode
         RefusalError: A body that is not what the model takes, or no such model.
     """
     start_ns = app.clock.monotonic_ns()
-    document = parse_document(decoded_body(request.headers, request.body, app.body_bytes))
-    signature_name(document)
-    live, engine = find_servable(app, path)
-    asked = parse_predict_request(document, live)
-    write = functools.partial(_write, request, asked.in_rows)
-    read_ns = app.clock.monotonic_ns()
-    turn = Turn(app, statistics, live, engine, asked.feed, write, start_ns, read_ns)
-    return turn.job(request)
+
+    def read() -> Mapping[str, Any]:
+        document = parse_document(decoded_body(request.headers, request.body, app.body_bytes))
+        signature_name(document)
+        return document
+
+    def begin() -> Turn:
+        began_ns = app.clock.monotonic_ns()
+        asked = parse_predict_request(read(), live)
+        write = functools.partial(_write, request, asked.in_rows)
+        reading_ns = app.clock.monotonic_ns() - began_ns
+        wait_ns = app.default_deadline_ns
+        return Turn(app, statistics, live, engine, asked.feed, write, start_ns, reading_ns, wait_ns)
+
+    try:
+        live, engine = find_servable(app, path)
+    except RefusalError:
+        # The original reads what was sent before it looks for the model.
+        read()
+        raise
+    return begin_job(live, request, begin)
 
 
 def refuse_examples(

@@ -18,6 +18,8 @@ from edgepack.runner.http.messages import JSON_TYPE, Response
 from edgepack.runner.http.tensors.turn import OutputTensor
 from edgepack.runner.http.tfs.document import refuse
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 def predict_response(outputs: Sequence[OutputTensor], *, in_rows: bool) -> Response:
     """Makes the answer; NaN and the infinities are written as such, as the original does.
@@ -30,7 +32,7 @@ def predict_response(outputs: Sequence[OutputTensor], *, in_rows: bool) -> Respo
         RefusalError: 400, the outputs have no rows in common.
     """
     body = {"predictions": _rows(outputs)} if in_rows else {"outputs": _columns(outputs)}
-    return Response(HTTPStatus.OK, json.dumps(body, separators=(",", ":")).encode(), JSON_TYPE)
+    return Response(HTTPStatus.OK, _ENCODER.encode(body).encode("ascii"), JSON_TYPE)
 
 
 def _rows(outputs: Sequence[OutputTensor]) -> list[Any]:

@@ -13,7 +13,7 @@ from edgepack.runner.http.content import decoded_body, encoded
 from edgepack.runner.http.jobs import Job
 from edgepack.runner.http.messages import Response
 from edgepack.runner.http.tensors.statistics import TensorStatistics
-from edgepack.runner.http.tensors.turn import OutputTensor, Turn
+from edgepack.runner.http.tensors.turn import OutputTensor, Turn, begin_job
 from edgepack.runner.http.v2.lookup import engine_of, find_live
 from edgepack.runner.http.v2.request import InferRequest, parse_infer_request
 from edgepack.runner.http.v2.response import infer_response
@@ -41,12 +41,19 @@ def infer(
     name, version = parameters
     live = find_live(app, name, version)
     engine = engine_of(live)
-    body = decoded_body(request.headers, request.body, app.body_bytes)
-    asked = parse_infer_request(request.headers, body, live)
-    write = functools.partial(_write, request, asked, live)
-    read_ns = app.clock.monotonic_ns()
-    turn = Turn(app, statistics, live, engine, asked.feed, write, start_ns, read_ns)
-    return turn.job(request, None if asked.timeout_us is None else asked.timeout_us * _NS_PER_US)
+
+    def begin() -> Turn:
+        began_ns = app.clock.monotonic_ns()
+        body = decoded_body(request.headers, request.body, app.body_bytes)
+        asked = parse_infer_request(request.headers, body, live)
+        write = functools.partial(_write, request, asked, live)
+        reading_ns = app.clock.monotonic_ns() - began_ns
+        wait_ns = app.default_deadline_ns
+        if asked.timeout_us is not None:
+            wait_ns = asked.timeout_us * _NS_PER_US
+        return Turn(app, statistics, live, engine, asked.feed, write, start_ns, reading_ns, wait_ns)
+
+    return begin_job(live, request, begin)
 
 
 def _write(

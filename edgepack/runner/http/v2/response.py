@@ -21,6 +21,7 @@ from edgepack.runner.http.v2.request import HEADER_LENGTH, InferRequest
 from edgepack.runner.live.model import LiveModel
 
 BINARY_TYPE = "application/octet-stream"
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def infer_response(
@@ -57,7 +58,7 @@ def infer_response(
         tensors.append(tensor)
     document["outputs"] = tensors
     try:
-        head = json.dumps(document, allow_nan=False, separators=(",", ":")).encode("ascii")
+        head = _ENCODER.encode(document).encode("ascii")
     except ValueError as error:
         raise RefusalError(
             HTTPStatus.BAD_REQUEST,

@@ -9,6 +9,7 @@ import pytest
 
 from edgepack.formats.tensors import TensorSpec
 from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.server import INLINE_LIMIT_NS
 from edgepack.runner.http.wire import Request
 from tests.runner.http.apps import (
     EchoEngine,
@@ -281,6 +282,33 @@ def test_a_job_knows_how_often_it_calls_the_engine(served: Served) -> None:
     job = served.app.answer(request)
     assert isinstance(job, Job)
     assert (job.calls, job.label) == (2, "/v2/models/{model}/infer")
+
+
+def test_a_large_body_is_read_where_the_model_runs(served: Served) -> None:
+    asked = {"inputs": [{**_HISTORY, "shape": [200, 5], "data": [[0, 0, 0, 3, 7]] * 200}]}
+    for extra, status in (("", 200), ("{", 400)):
+        data = json.dumps(asked).encode() + b" " * 20_000 + extra.encode()
+        request = Request("POST", _PATH, {}, data, keep_alive=True, http_1_0=False)
+        job = served.app.answer(request)
+        assert isinstance(job, Job)
+        assert job.expected_ns > INLINE_LIMIT_NS
+        assert served.app.run(job).status == status
+    timed = {**asked, "parameters": {"timeout": 1}}
+    data = json.dumps(timed).encode() + b" " * 20_000
+    job = served.app.answer(Request("POST", _PATH, {}, data, keep_alive=True, http_1_0=False))
+    assert isinstance(job, Job)
+    assert served.app.run(job).status == 504
+
+
+def test_a_large_answer_counts_as_work_of_its_own(tmp_path: Path) -> None:
+    served = _echo(tmp_path, TensorSpec("x", "float32", (-1, 2000)))
+    served.live.median_ns = 0
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2000], "data": [0] * 2000}
+    data = json.dumps({"inputs": [tensor]}).encode()
+    path = "/v2/models/doubler/infer"
+    job = served.app.answer(Request("POST", path, {}, data, keep_alive=True, http_1_0=False))
+    assert isinstance(job, Job)
+    assert job.expected_ns > INLINE_LIMIT_NS
 
 
 def test_inference_is_in_the_metrics_of_the_model(served: Served) -> None:

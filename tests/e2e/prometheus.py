@@ -1,0 +1,96 @@
+"""A real Prometheus from Debian's package, unpacked beside the tests: nothing is installed.
+
+Installing the package would start a server on every address of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_START_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Where Prometheus and its companion lie."""
+
+    prometheus: Path
+    promtool: Path
+
+
+def unpack_prometheus(folder: Path) -> Programs:
+    """Fetches Debian's package and unpacks it into a folder."""
+    download = ["apt-get", "download", "-q", "prometheus"]
+    if subprocess.run(download, cwd=folder, capture_output=True, check=False).returncode != 0:
+        # A new machine has no list of packages yet.
+        subprocess.run(["apt-get", "update", "-q"], check=True, capture_output=True)
+        subprocess.run(download, cwd=folder, check=True, capture_output=True)
+    (package,) = folder.glob("prometheus_*.deb")
+    subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True)
+    programs = folder / "usr" / "bin"
+    return Programs(programs / "prometheus", programs / "promtool")
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A running server."""
+
+    port: int
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Asks for the present value of an expression."""
+        asked = urllib.parse.urlencode({"query": expression})
+        url = f"http://127.0.0.1:{self.port}/api/v1/query?{asked}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            document = json.load(answer)
+        assert document["status"] == "success"
+        result: list[dict[str, Any]] = document["data"]["result"]
+        return result
+
+    def value(self, expression: str) -> float:
+        """Asks until the expression has one value, which it is."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            with contextlib.suppress(OSError):
+                found = self.query(expression)
+                if found:
+                    return float(found[0]["value"][1])
+            assert time.monotonic() < deadline, f"{expression} has no value"
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def scraping(programs: Programs, folder: Path, target: int) -> Iterator[Prometheus]:
+    """Runs a Prometheus on loopback that scrapes a port of this machine every second."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        "- job_name: edgepack-runner\n"
+        f"  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
+    )
+    command = [str(programs.prometheus), f"--config.file={configuration}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "GOMAXPROCS": "1"}
+        )
+    try:
+        yield Prometheus(port)
+    finally:
+        process.kill()
+        process.wait(30)
