@@ -36,11 +36,11 @@ class Fallback(StrEnum):
 
 
 class Ranking(NamedTuple):
-    """What the model said, unabridged.
+    """What the model said.
 
     Attributes:
-        items: Item ids, best first.
-        scores: Their scores, descending.
+        items: The best item ids, best first.
+        scores: All scores of the graph, descending; the items' own come first.
         unknown: How many items of the history are not in the vocabulary.
         compute_ns: Time inside the engine.
     """
@@ -98,14 +98,15 @@ class Recommender:
             self._scores_at, self._items_at = find_outputs(engine.outputs)
             _check_input(engine.inputs, self.sequence_length)
 
-    def rank(self, history: Sequence[str]) -> Ranking:
-        """Runs the model on a history and returns everything it ranked.
+    def rank(self, history: Sequence[str], limit: int | None = None) -> Ranking:
+        """Runs the model on a history and returns what it ranked.
 
         Args:
             history: Item ids, most recent last.
+            limit: Items to name; all of the graph's by default.
 
         Returns:
-            The graph's own top-k, seen items included.
+            The best items of the graph's own top-k, seen items included, and all its scores.
 
         Raises:
             DeviceError: There is no engine, it failed, or its answer makes no sense.
@@ -119,7 +120,7 @@ class Recommender:
         outputs = engine.run([array])
         compute_ns = self._clock.monotonic_ns() - start_ns
         scores: list[float] = outputs[self._scores_at][0].tolist()
-        found: list[int] = outputs[self._items_at][0].tolist()
+        found: list[int] = outputs[self._items_at][0, :limit].tolist()
         # One NaN or infinity makes the sum one, and JSON has neither.
         if not math.isfinite(sum(scores)):
             raise DeviceError("the model gave a score that is not a number")
@@ -149,23 +150,18 @@ class Recommender:
         if why is not None:
             return self.popular(history, k, leave_out, why)
         try:
-            ranking = self.rank(history)
+            # Each item that is left out takes at most one place of the ranking.
+            ranking = self.rank(history, k + len(leave_out))
         except DeviceError as error:
             why = Fallback.ENGINE_FAILURE
             return self.popular(history, k, leave_out, why, error.message)
-        items, scores = ranking.items, ranking.scores
+        items, scores, unknown, compute_ns = ranking
         if leave_out:
             kept = [i for i, item in enumerate(items) if item not in leave_out][:k]
-            items = [items[i] for i in kept]
-            scores = [scores[i] for i in kept]
-        return Answer(
-            items[:k],
-            scores[:k],
-            ranking.unknown,
-            None,
-            ranking.compute_ns,
-            ranked_scores=ranking.scores,
-        )
+            found, theirs = [items[i] for i in kept], [scores[i] for i in kept]
+        else:
+            found, theirs = items, scores[: len(items)]
+        return Answer(found, theirs, unknown, None, compute_ns, None, scores)
 
     def without_model(self, history: Sequence[str]) -> Fallback | None:
         """Tells why a history's answer does not need the model; None when it does."""

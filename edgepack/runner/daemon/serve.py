@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import signal
 import socket
@@ -67,6 +68,9 @@ def serve(around: Around) -> int:
             token=token,
             deadline_ns=None if deadline_ms is None else int(deadline_ms * _NS_PER_MS),
         )
+        # What is loaded now stays for good: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         daemon = Daemon(around, app)
         status = asyncio.run(daemon.run())
     finally:

@@ -109,7 +109,7 @@ class App:
         """
         if job.deadline_ns is not None and self.clock.monotonic_ns() >= job.deadline_ns:
             return self.late(job)
-        return self._compute(job, lambda: job.run(waited_ns))
+        return self._compute(job, job.run, waited_ns)
 
     def late(self, job: Job) -> Response:
         """Returns the answer of a job whose deadline passed, not counted yet."""
@@ -138,9 +138,9 @@ class App:
         self.last_job_ns = self.clock.monotonic_ns()
         self.metrics.count_request(job.label, response.status)
 
-    def _compute(self, job: Job, compute: Callable[[], Response]) -> Response:
+    def _compute(self, job: Job, compute: Callable[..., Response], *waited_ns: int) -> Response:
         try:
-            return compute()
+            return compute(*waited_ns)
         except RefusalError as refusal:
             return refusal.response()
         except Exception as error:  # noqa: BLE001 - one bad request may not end the daemon

@@ -9,9 +9,17 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from edgepack.runner.http.messages import Response
+from edgepack.runner.http.messages import JSON_TYPE, Response
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+#: Nearly every answer's head.
+_PLAIN_HEAD = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\nContent-Length: %d\r\n".encode()
+#: How clients write the names that nearly every request has.
+_NAMES = {
+    spelled.encode("ascii"): name
+    for name in ("host", "content-type", "content-length", "accept", "user-agent", "connection")
+    for spelled in (name, name.title())
+}
 
 
 class Request(NamedTuple):
@@ -38,7 +46,7 @@ def decode_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Returns header lines by their names in lower case."""
     decoded: dict[str, str] = {}
     for name, value in headers:
-        key = str(name, "latin-1").lower()
+        key = _NAMES.get(name) or str(name, "latin-1").lower()
         text = str(value, "latin-1")
         decoded[key] = f"{decoded[key]}, {text}" if key in decoded else text
     return decoded
@@ -60,13 +68,18 @@ def response_head(response: Response, *, keep: bool, http_1_0: bool) -> bytes:
         keep: Whether the connection stays open.
         http_1_0: Whether that has to be said.
     """
-    lines = [
-        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, '')}\r\n"
-        f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
-    ]
-    lines += [f"{name}: {value}\r\n" for name, value in response.headers]
+    status, body, content_type, headers = response
+    if status == HTTPStatus.OK and content_type == JSON_TYPE:
+        head = _PLAIN_HEAD % len(body)
+    else:
+        head = (
+            f"HTTP/1.1 {int(status)} {_PHRASES.get(status, '')}\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        ).encode("latin-1")
+    for name, value in headers:
+        head += f"{name}: {value}\r\n".encode("latin-1")
     if not keep:
-        lines.append("Connection: close\r\n")
+        head += b"Connection: close\r\n"
     elif http_1_0:
-        lines.append("Connection: keep-alive\r\n")
-    return "".join(lines).encode("latin-1")
+        head += b"Connection: keep-alive\r\n"
+    return head

@@ -66,6 +66,8 @@ def check_json_headers(headers: Mapping[str, str]) -> None:
     Raises:
         RefusalError: 415 for another content type or an encoded body.
     """
+    if headers.get("content-type") == JSON_TYPE and "content-encoding" not in headers:
+        return
     content_type = headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
     if content_type != JSON_TYPE:
         _refuse(

@@ -15,7 +15,7 @@ from edgepack.runner.http.app import App
 from edgepack.runner.http.content import decoded_body
 from edgepack.runner.http.jobs import Later
 from edgepack.runner.http.messages import JSON_TYPE, RefusalError, Response, json_response
-from edgepack.runner.http.v2.fields import flag, parameters_of, parse_object, refuse
+from edgepack.runner.http.v2.fields import flag, parameters_of, parse_object, refuse, shown
 from edgepack.runner.http.v2.lookup import check_model
 from edgepack.runner.http.wire import Request
 
@@ -55,8 +55,8 @@ def load_model(app: App, request: Request, parameters: Sequence[str]) -> Respons
     given = parameters_of(_optional_object(app, request), "the request")
     if given:
         refuse(
-            f"the parameter {min(given)} is not supported: what is loaded is the release that is "
-            "installed"
+            f"the parameter {shown(min(given))} is not supported: what is loaded is "
+            "the release that is installed"
         )
     reload = app.reload
     if reload is None:
