@@ -346,14 +346,15 @@ def shebang(python: str) -> str:
     """Returns the launcher's first line: the Python that was checked against the target.
 
     A box may have several, or no `/usr/bin/env`; that one only stands in where the kernel
-    cannot take the path.
+    cannot take the path. Isolated (`-I`) and without `site` (`-S`): neither environment
+    variables nor what is installed on the box reach into the runner, and it starts sooner.
 
     Args:
         python: Path of the running interpreter; empty when it does not know.
     """
     plain = python.startswith("/") and not any(c.isspace() for c in python)
     if plain and len(python.encode()) <= _LONGEST_INTERPRETER:
-        return f"#!{python}\n"
+        return f"#!{python} -IS\n"
     return "#!/usr/bin/env python3\n"
 
 

@@ -16,6 +16,7 @@ from edgepack.runner.commands.options import (
     port,
     settings_of,
 )
+from edgepack.runner.openssl import import_without_openssl
 
 
 def add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -37,14 +38,16 @@ def add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    paths, clock = paths_of(options), SystemClock()
+    settings = settings_of(options, paths)
+    if settings.serve.tls_key is None:
+        import_without_openssl()
     from edgepack.runner.daemon.around import Around
     from edgepack.runner.daemon.serve import serve
     from edgepack.runner.log import open_log
     from edgepack.runner.notify import open_supervisor
     from edgepack.runner.settings import override
 
-    paths, clock = paths_of(options), SystemClock()
-    settings = settings_of(options, paths)
     section = override(
         settings.serve,
         host=options.host,

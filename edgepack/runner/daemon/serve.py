@@ -24,9 +24,8 @@ from edgepack.runner.daemon.handover import inherited_socket, replace_process
 from edgepack.runner.daemon.models import open_models
 from edgepack.runner.daemon.reload import Outcome, Reloader
 from edgepack.runner.drift.keeping import DriftKeeper, make_counters
-from edgepack.runner.health import watch_state
+from edgepack.runner.health import StateHealth, watch_state
 from edgepack.runner.http.app import App
-from edgepack.runner.http.metrics.box import ReportsCollector
 from edgepack.runner.http.server import Server, bind
 from edgepack.runner.http.serving import make_app
 from edgepack.runner.live.model import LiveModel
@@ -143,7 +142,7 @@ class Daemon:
         spool = Spool(around.paths.spool, max_bytes=limits.max_bytes, max_count=limits.max_count)
         sender = make_sender(spool, around.settings.hub, around.clock, around.log)
         if sender is not None:
-            self._app.metrics.add(ReportsCollector(lambda: sender.state))
+            self._app.metrics.reports = lambda: sender.state
             sender.start()
             stack.callback(sender.stop)
 
@@ -167,12 +166,15 @@ class Daemon:
             self._keeper.save()
             self._app.drift = self._keeper.follow(manifest)
 
+    def _show_state(self, health: StateHealth) -> None:
+        self._app.metrics.state = health
+
     def _beside(self, server: Server) -> list[Coroutine[Any, Any, None]]:
         around, app = self._around, self._app
         launcher, state = _launcher(around), around.paths.state
         beside = [around.supervisor.watch(lambda: server.try_model(app.models.stable))]
         if state is not None:
-            beside.append(watch_state(state, around.log, app.metrics.set_state))
+            beside.append(watch_state(state, around.log, self._show_state))
         if around.settings.bench.every_days is not None and launcher and state:
             duration = around.settings.bench.duration
             command = [str(launcher), "bench", "--duration", duration, "--while-serving"]

@@ -115,4 +115,4 @@ class ModelThread:
     def _count(self, live: LiveModel, change: int) -> None:
         live.pending += change
         self._pending += change
-        self._app.metrics.set_pending(self._pending)
+        self._app.metrics.pending = self._pending

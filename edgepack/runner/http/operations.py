@@ -5,12 +5,14 @@ It is not aware of connections. Used by `serving`.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from edgepack.runner.http.app import App
+from edgepack.runner.http.jobs import Later
 from edgepack.runner.http.messages import Response, json_response
 from edgepack.runner.http.wire import Request
 
@@ -34,6 +36,10 @@ def _health(app: App, _request: Request, _parameters: Sequence[str]) -> Response
     return json_response(status, code)
 
 
-def _metrics(app: App, _request: Request, _parameters: Sequence[str]) -> Response:
-    body, content_type = app.metrics.exposition()
-    return Response(HTTPStatus.OK, body, content_type)
+def _metrics(app: App, _request: Request, _parameters: Sequence[str]) -> Later:
+    async def wait() -> Response:
+        # Writing takes milliseconds, the first time much more: not in the event loop.
+        body, content_type = await asyncio.to_thread(app.metrics.exposition)
+        return Response(HTTPStatus.OK, body, content_type)
+
+    return Later(wait)

@@ -7,9 +7,9 @@ tests that need a real socket.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import socket
-import ssl
+import time
+from typing import TYPE_CHECKING
 
 from edgepack.runner.http.app import App
 from edgepack.runner.http.jobs import Later
@@ -20,9 +20,14 @@ from edgepack.runner.http.protocol import Connection
 from edgepack.runner.http.wire import Request
 from edgepack.runner.live.model import LiveModel
 
+if TYPE_CHECKING:
+    import ssl
+
 #: How often time-outs are looked at; they are in seconds, so this is fine enough.
 _TICK_S = 0.5
 _BACKLOG = 128
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: How often it is looked whether everybody has gone.
 _STOP_LOOK_S = 0.01
 #: Up to this a job in the event loop delays others less than handing it to a thread, which
@@ -78,7 +83,7 @@ class Server:
         await asyncio.sleep(0)
         self.stopping = True
         self._app.stopping = True
-        self._app.metrics.set_ready(ready=False)
+        self._app.metrics.ready = False
         if self._listener is not None:
             self._listener.close()
         deadline = self.now() + self.limits.grace_s
@@ -103,7 +108,7 @@ class Server:
         """Takes a connection in; False when there are too many."""
         self._connections.add(connection)
         count = len(self._connections)
-        self._app.metrics.set_connections(count)
+        self._app.metrics.connections = count
         if count > 2 * self.limits.connections:
             # A flood: not even a sentence for these.
             connection.abort()
@@ -112,7 +117,7 @@ class Server:
     def closed(self, connection: Connection) -> None:
         """Forgets a connection."""
         self._connections.discard(connection)
-        self._app.metrics.set_connections(len(self._connections))
+        self._app.metrics.connections = len(self._connections)
 
     def answer(self, connection: Connection, request: Request) -> Response | None:
         """Answers now, or hands the request to the model's thread.
@@ -157,10 +162,24 @@ class Server:
 
     def _tick(self) -> None:
         now = self.now()
-        self.date = f"Date: {email.utils.formatdate(usegmt=True)}\r\n".encode("ascii")
+        self.date = date_line(time.time())
         for connection in tuple(self._connections):
             connection.check_deadline(now)
         self._ticker = self._loop.call_later(_TICK_S, self._tick)
+
+
+def date_line(moment_s: float) -> bytes:
+    """Writes the `Date` header line; `email.utils` would bring the whole package along.
+
+    Args:
+        moment_s: Seconds since 1970, UTC.
+
+    Source: RFC 9110, section 5.6.7, IMF-fixdate.
+    """
+    at = time.gmtime(moment_s)
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
+    clock = f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+    return f"Date: {day}, {at.tm_mday:02d} {month} {at.tm_year:04d} {clock} GMT\r\n".encode()
 
 
 def bind(host: str, port: int) -> socket.socket:

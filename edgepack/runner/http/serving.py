@@ -9,7 +9,6 @@ from edgepack.runner.clock import Clock
 from edgepack.runner.http.app import App
 from edgepack.runner.http.auth import Guard
 from edgepack.runner.http.metrics import Metrics
-from edgepack.runner.http.metrics.box import DriftCollector, ModelsCollector
 from edgepack.runner.http.operations import add_operation_routes
 from edgepack.runner.http.recommend.routes import add_recommend_routes
 from edgepack.runner.http.tensors.statistics import TensorStatistics
@@ -39,9 +38,7 @@ def make_app(
     Returns:
         The app, ready to answer.
     """
-    metrics = Metrics()
-    for _, live in models.all():
-        metrics.enter(live)
+    metrics = Metrics(models)
     guard = None if token is None else Guard(token)
     app = App(models, metrics, clock, log, guard=guard, default_deadline_ns=deadline_ns)
     add_recommend_routes(app)
@@ -49,7 +46,6 @@ def make_app(
     statistics = TensorStatistics()
     add_v2_routes(app, statistics)
     add_tfs_routes(app, statistics)
-    metrics.add(ModelsCollector(models))
-    metrics.add(DriftCollector(lambda: app.drift))
-    metrics.set_ready(ready=True)
+    metrics.drift = lambda: app.drift
+    metrics.ready = True
     return app

@@ -54,13 +54,13 @@ def test_a_bundle_is_installed_as_its_manifest_says(root: Path, old: PackedBundl
     assert done.device_id == DEVICE_ID
     assert done.previous_id is None
     launcher = root / "bin" / "edgepack-runner"
-    assert launcher.read_text().startswith(f"#!{sys.executable}\n")
+    assert launcher.read_text().startswith(f"#!{sys.executable} -IS\n")
     assert stat.S_IMODE(launcher.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("python", ["", "python3", "/opt/my python/bin/python3", "/x" * 70])
 def test_an_interpreter_the_kernel_cannot_take_is_looked_up(python: str) -> None:
-    assert shebang("/usr/bin/python3") == "#!/usr/bin/python3\n"
+    assert shebang("/usr/bin/python3") == "#!/usr/bin/python3 -IS\n"
     assert shebang(python) == "#!/usr/bin/env python3\n"
 
 

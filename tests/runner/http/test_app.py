@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import email.utils
 import io
 import json
 from pathlib import Path
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 
 from edgepack.formats.errors import QualityError
 from edgepack.runner.http.app import App
-from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.jobs import Job, Later
 from edgepack.runner.http.messages import Response
+from edgepack.runner.http.server import date_line
 from edgepack.runner.http.serving import make_app
 from edgepack.runner.http.wire import Request
 from edgepack.runner.live.models import LiveModels
@@ -38,10 +41,11 @@ def request_of(method: str, path: str, headers: dict[str, str], body: bytes) -> 
 def ask(app: App, request: Request) -> Response:
     """Answers a request as the server does with a job that is short."""
     answer = app.answer(request)
+    if isinstance(answer, Later):
+        return asyncio.run(app.finish(answer))
     if isinstance(answer, Job):
         job, answer = answer, app.run(answer)
         app.count(job, answer)
-    assert isinstance(answer, Response)
     return answer
 
 
@@ -319,3 +323,9 @@ def test_no_json_is_answered_with_a_server_error(shop: Shop, body: dict[str, Any
     status, answer = shop.post(body)
     assert status in (200, 400)
     assert "error" in answer or len(answer["items"]) <= TOP_K
+
+
+@pytest.mark.parametrize("moment_s", [0, 784_111_777, 1_795_575_890.9, 4_102_444_800])
+def test_the_date_line_is_as_email_writes_it(moment_s: float) -> None:
+    expected = email.utils.formatdate(int(moment_s), usegmt=True)
+    assert date_line(moment_s) == f"Date: {expected}\r\n".encode()

@@ -1,6 +1,7 @@
 """What is known about the box beside its requests: drift, reports that wait, what is served.
 
-Everything is read when Prometheus asks. It is not aware of HTTP. Used by the daemon and `serving`.
+Everything is read when Prometheus asks. It is not aware of HTTP. Used by
+`exposition` beside it.
 """
 
 from __future__ import annotations

@@ -1,20 +1,15 @@
-"""The metrics of a live model: counted on the way of every answer, written out when read.
+"""What happens at a live model, counted on the way of every answer.
 
 Counting is a few additions under a lock, a tenth of what `prometheus_client`'s own histogram
-costs; what Prometheus reads is made by its families. It is not aware of HTTP. Used by
-`server` beside it.
+costs. It is not aware of HTTP or of how Prometheus reads it (`exposition`). Used by `server`
+beside it.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.recommender import Answer, Fallback
@@ -38,8 +33,6 @@ BUCKETS_S = (
     1.0,
 )
 _BUCKETS_NS = tuple(round(bound * 1e9) for bound in BUCKETS_S)
-_NS_PER_S = 1e9
-_LABELS = ("model", "version", "runtime", "precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,81 +133,3 @@ class ModelMetrics:
             self.unknown_items += answer.unknown
             if answer.fallback is not None:
                 self.fallbacks[answer.fallback] += 1
-
-
-class ModelCollector(Collector):
-    """All models' metrics, as `prometheus_client` collects them."""
-
-    def __init__(self) -> None:
-        self._models: dict[ModelLabels, ModelMetrics] = {}
-
-    def of(self, labels: ModelLabels) -> ModelMetrics:
-        """Returns a model's metrics, which begin to be shown."""
-        return self._models.setdefault(labels, ModelMetrics())
-
-    def collect(self) -> Iterator[Metric]:
-        """Yields the families Prometheus reads."""
-        found = [(labels.values(), metrics) for labels, metrics in self._models.items()]
-        yield _histogram(
-            "edgepack_request_duration_seconds",
-            "Time to answer a request that runs the model, without the network",
-            ((labels, metrics.request) for labels, metrics in found),
-        )
-        yield _histogram(
-            "edgepack_queue_duration_seconds",
-            "Time a request waited for the model",
-            ((labels, metrics.queue) for labels, metrics in found),
-        )
-        yield _histogram(
-            "edgepack_inference_duration_seconds",
-            "Time inside the inference runtime",
-            ((labels, metrics.inference) for labels, metrics in found),
-        )
-        yield _counter(
-            "edgepack_answers",
-            "Histories answered",
-            ((labels, metrics.answers) for labels, metrics in found),
-        )
-        yield _counter(
-            "edgepack_history_items",
-            "Items in histories",
-            ((labels, metrics.history_items) for labels, metrics in found),
-        )
-        yield _counter(
-            "edgepack_unknown_items",
-            "Items in histories that the model does not know",
-            ((labels, metrics.unknown_items) for labels, metrics in found),
-        )
-        yield _counter(
-            "edgepack_fallback_answers",
-            "Answers of popular items instead of the model's",
-            (
-                ((*labels, str(why)), count)
-                for labels, metrics in found
-                for why, count in metrics.fallbacks.items()
-            ),
-            (*_LABELS, "reason"),
-        )
-
-
-def _histogram(
-    name: str, about: str, values: Iterable[tuple[Sequence[str], Durations]]
-) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name, about, labels=_LABELS)
-    bounds = [*map(repr, BUCKETS_S), "+Inf"]
-    for labels, durations in values:
-        buckets = list(zip(bounds, map(float, accumulate(durations.counts)), strict=True))
-        family.add_metric(labels, buckets, durations.sum_ns / _NS_PER_S)
-    return family
-
-
-def _counter(
-    name: str,
-    about: str,
-    values: Iterable[tuple[Sequence[str], int]],
-    labels: Sequence[str] = _LABELS,
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, about, labels=labels)
-    for each, count in values:
-        family.add_metric(each, count)
-    return family
