@@ -1,4 +1,4 @@
-"""Compares servers of the same model, interleaved, and reports ratios.
+"""Compares servers of the same model, in turns, and reports ratios.
 
     python -m benchmarks.serving.compare                       builds what it needs first
     python -m benchmarks.serving.compare --litert A.pyz --onnx B.pyz --rounds 5
@@ -95,6 +95,7 @@ def contestants(roots: dict[str, Path], seconds: int) -> dict[str, Callable[[], 
     """Returns what is compared: name and what measures it once."""
     repository = Path(__file__).resolve().parents[2]
     raw = [interpreter(roots["litert"]), "-m", "benchmarks.serving.raw_loop"]
+    bare = [interpreter(roots["litert"]), "-m", "benchmarks.serving.bare_asyncio"]
     fastapi = [sys.executable, "-m", "benchmarks.serving.fastapi_app"]
 
     def runner(root: Path) -> Callable[[], dict[str, float]]:
@@ -105,6 +106,9 @@ def contestants(roots: dict[str, Path], seconds: int) -> dict[str, Callable[[], 
         "raw loop": lambda: measure_loop([*raw, str(roots["litert"] / "current")], repository),
         "raw loop, ONNX Runtime": lambda: measure_loop(
             [*raw, str(roots["onnx"] / "current")], repository
+        ),
+        "bare asyncio": lambda: measure_server(
+            [*bare, str(roots["litert"] / "current"), "--port", "{port}"], repository, seconds
         ),
         "edgepack-runner": runner(roots["litert"]),
         "edgepack-runner, ONNX Runtime": runner(roots["onnx"]),
@@ -232,6 +236,7 @@ def ratios(table: dict[str, dict[str, float]]) -> dict[str, float]:
     raw_onnx = table["raw loop, ONNX Runtime"]
     return {
         "requests per second / raw loop": ours["requests_per_s"] / raw["requests_per_s"],
+        "the same, bare asyncio": table["bare asyncio"]["requests_per_s"] / raw["requests_per_s"],
         "the same, ONNX Runtime": ours_onnx["requests_per_s"] / raw_onnx["requests_per_s"],
         "p50 at one connection - raw call, us": ours["p50_us"] - raw["call_us"],
         "PSS - raw loop, MB": ours["pss_mb"] - raw["pss_mb"],

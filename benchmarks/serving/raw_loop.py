@@ -7,6 +7,7 @@ release. Prints one JSON object: the medians of several rounds, and the process'
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -40,13 +41,33 @@ def main() -> int:
 
 
 def open_loop(release: Path) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
-    """Loads a release's model with the runtime's own calls.
+    """Loads a release's model and its golden histories.
 
     Args:
         release: An installed release whose runtime is LiteRT or ONNX Runtime.
 
     Returns:
         The loop's body, from request bytes to answer bytes, and the engine's call alone.
+    """
+    answer, call, histories = open_body(release)
+    bodies = [json.dumps({"history": each}).encode() for each in histories]
+    return (
+        lambda i: answer(bodies[i % len(bodies)]),
+        lambda i: call(histories[i % len(histories)]),
+    )
+
+
+@functools.cache
+def open_body(
+    release: Path,
+) -> tuple[Callable[[bytes], bytes], Callable[[list[str]], Any], list[list[str]]]:
+    """Loads a release's model with the runtime's own calls.
+
+    Args:
+        release: An installed release whose runtime is LiteRT or ONNX Runtime.
+
+    Returns:
+        From a request's body to an answer's, a history's call of the engine, golden histories.
     """
     import numpy as np
 
@@ -57,21 +78,20 @@ def open_loop(release: Path) -> tuple[Callable[[int], Any], Callable[[int], Any]
     index = {item: i for i, item in enumerate(items, start=1)}
     length = manifest["model"]["sequence_length"]
     run = open_model(manifest["runtime"]["name"], release / candidate["file"])
-    bodies = [json.dumps({"history": each["history"]}).encode() for each in golden]
 
     def encode(history: list[str]) -> Any:
         known = [index[item] for item in history if item in index][-length:]
         return np.array([[0] * (length - len(known)) + known], dtype=np.int32)
 
-    def loop(i: int) -> bytes:
-        history = json.loads(bodies[i % len(bodies)])["history"]
-        found, scores = run(encode(history))
+    def answer_of(body: bytes) -> bytes:
+        found, scores = run(encode(json.loads(body)["history"]))
         ranked = zip(found[0, :10].tolist(), scores[0, :10].tolist(), strict=True)
         answer = {"items": [{"id": items[at - 1], "score": score} for at, score in ranked]}
         return json.dumps(answer).encode()
 
-    inputs = [encode(each["history"]) for each in golden]
-    return loop, lambda i: run(inputs[i % len(inputs)])
+    inputs = {tuple(each["history"]): encode(each["history"]) for each in golden}
+    histories = [each["history"] for each in golden]
+    return answer_of, lambda history: run(inputs[tuple(history)]), histories
 
 
 def open_model(runtime: str, path: Path) -> Callable[[Any], tuple[Any, Any]]:

@@ -39,7 +39,7 @@ class Ranking(NamedTuple):
     """What the model said.
 
     Attributes:
-        items: The best item ids, best first.
+        items: Item ids, best first.
         scores: All scores of the graph, descending; the items' own come first.
         unknown: How many items of the history are not in the vocabulary.
         compute_ns: Time inside the engine.
@@ -106,7 +106,7 @@ class Recommender:
             limit: Items to name; all of the graph's by default.
 
         Returns:
-            The best items of the graph's own top-k, seen items included, and all its scores.
+            The best of the graph's own top-k, seen items included, and all its scores.
 
         Raises:
             DeviceError: There is no engine, it failed, or its answer makes no sense.
@@ -119,6 +119,7 @@ class Recommender:
         start_ns = self._clock.monotonic_ns()
         outputs = engine.run([array])
         compute_ns = self._clock.monotonic_ns() - start_ns
+        # All of them: a model that gives one NaN anywhere is not to be trusted with the rest.
         scores: list[float] = outputs[self._scores_at][0].tolist()
         found: list[int] = outputs[self._items_at][0, :limit].tolist()
         # One NaN or infinity makes the sum one, and JSON has neither.
@@ -160,7 +161,7 @@ class Recommender:
             kept = [i for i, item in enumerate(items) if item not in leave_out][:k]
             found, theirs = [items[i] for i in kept], [scores[i] for i in kept]
         else:
-            found, theirs = items, scores[: len(items)]
+            found, theirs = items[:k], scores[:k]
         return Answer(found, theirs, unknown, None, compute_ns, None, scores)
 
     def without_model(self, history: Sequence[str]) -> Fallback | None:
