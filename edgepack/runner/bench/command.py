@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -30,6 +30,7 @@ from edgepack.runner.durable import write_durably
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.reports.spool import Spool
+from edgepack.runner.settings import SpoolSection
 from edgepack.runner.state import BoxPaths, ensure_device_id
 
 
@@ -60,6 +61,7 @@ class BenchSettings:
         choose: Measure the bundle's candidates anew, whatever was chosen before.
         while_serving: Measure although the daemon of this box is busy.
         out: A file to write the report to as well, or None.
+        spool: How many reports may wait.
     """
 
     variant: str | None = None
@@ -69,10 +71,11 @@ class BenchSettings:
     choose: bool = False
     while_serving: bool = False
     out: Path | None = None
+    spool: SpoolSection = field(default_factory=SpoolSection)
 
 
-def settings_of(options: argparse.Namespace) -> BenchSettings:
-    """Reads what was asked for from `bench`'s options."""
+def settings_of(options: argparse.Namespace, spool: SpoolSection) -> BenchSettings:
+    """Reads what was asked for from `bench`'s options and the box's settings."""
     asked = [Scenario(name) for name in options.scenario or ()]
     return BenchSettings(
         variant=options.candidate,
@@ -83,6 +86,7 @@ def settings_of(options: argparse.Namespace) -> BenchSettings:
         choose=options.choose,
         while_serving=options.while_serving,
         out=options.out,
+        spool=spool,
     )
 
 
@@ -138,7 +142,7 @@ def run_bench(
     data = report.to_bytes()
     if settings.out is not None:
         _write(settings.out, data)
-    warnings += _keep(paths.spool, report, data)
+    warnings += _keep(paths.spool, settings.spool, report, data)
     return BenchOutcome(data, describe_report(report), warnings)
 
 
@@ -235,11 +239,14 @@ def _write(out: Path, data: bytes) -> None:
         raise ConfigError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
-def _keep(spool: Path | None, report: Report, data: bytes) -> tuple[str, ...]:
-    if spool is None:
+def _keep(
+    folder: Path | None, limits: SpoolSection, report: Report, data: bytes
+) -> tuple[str, ...]:
+    if folder is None:
         return ("the report is not kept: no state folder is known",)
     try:
-        dropped = Spool(spool).add(report.report_id, data)
+        spool = Spool(folder, max_bytes=limits.max_bytes, max_count=limits.max_count)
+        dropped = spool.add(report.report_id, data)
     except DeviceError as error:
         # The measurement is worth more than its place in the spool.
         return (error.message,)

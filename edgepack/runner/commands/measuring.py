@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.runner.clock import SystemClock
-from edgepack.runner.commands.options import Commands, add_command, add_engine_options, paths_of
+from edgepack.runner.commands.options import (
+    Commands,
+    add_command,
+    add_engine_options,
+    paths_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from edgepack.runner.checking import CheckOutcome
@@ -62,9 +68,12 @@ def add_check(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from edgepack.runner.bench.command import run_bench, settings_of
+    from edgepack.runner.bench.command import run_bench
+    from edgepack.runner.bench.command import settings_of as bench_settings_of
 
-    outcome = run_bench(paths_of(options), settings_of(options), SystemClock(), options.started_ns)
+    paths = paths_of(options)
+    asked = bench_settings_of(options, settings_of(options, paths).spool)
+    outcome = run_bench(paths, asked, SystemClock(), options.started_ns)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")
     else:

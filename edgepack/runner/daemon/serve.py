@@ -178,6 +178,9 @@ class Daemon:
         if around.settings.bench.every_days is not None and launcher and state:
             duration = around.settings.bench.duration
             command = [str(launcher), "bench", "--duration", duration, "--while-serving"]
+            command += ["--state", str(state)]
+            if around.settings.source is not None:
+                command += ["--config", str(around.settings.source)]
             schedule = ScheduledBench(
                 around.settings.bench,
                 state,
