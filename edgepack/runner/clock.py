@@ -29,9 +29,8 @@ class Clock(Protocol):
 class SystemClock:
     """The box's own clock (a `Clock`)."""
 
-    def monotonic_ns(self) -> int:
-        """Nanoseconds of CLOCK_MONOTONIC."""
-        return time.perf_counter_ns()
+    #: Nanoseconds of CLOCK_MONOTONIC; read five times for every request, so without a frame.
+    monotonic_ns = staticmethod(time.perf_counter_ns)
 
     def utc_now(self) -> datetime:
         """The wall clock's now, in UTC."""

@@ -87,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deaf = False
         self._deadline = 0.0
         self._decoded: dict[str, str] = {}
+        self._http_1_0 = False
         self._reset()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -228,6 +229,7 @@ class Connection(asyncio.BufferedProtocol):
             raise RefusalError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"HTTP {version} is not spoken here"
             )
+        self._http_1_0 = version == "1.0"
         headers = decode_headers(self._headers)
         if version == "1.1" and "host" not in headers:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "the Host header is missing")
@@ -251,8 +253,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole, unless it is to be parsed again without its upgrade."""
-        method = self._parser.get_method().decode("ascii")
-        if self._parser.should_upgrade() and method != "CONNECT":
+        parser = self._parser
+        method = str(parser.get_method(), "ascii")
+        if parser.should_upgrade() and method != "CONNECT":
             return
         self._reading = False
         self._head_bytes = 0
@@ -261,9 +264,9 @@ class Connection(asyncio.BufferedProtocol):
                 method=method,
                 path=path_of(self._url),
                 headers=self._decoded,
-                body=b"".join(self._body),
-                keep_alive=bool(self._parser.should_keep_alive()),
-                http_1_0=self._parser.get_http_version() == "1.0",
+                body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
+                keep_alive=bool(parser.should_keep_alive()),
+                http_1_0=self._http_1_0,
             )
         )
 

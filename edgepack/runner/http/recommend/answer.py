@@ -61,6 +61,8 @@ def _template(count: int) -> str:
     return ",".join(['{"id":%s,"score":%.9g}'] * count)
 
 
+# One in service and one on trial; more would keep what was retired.
+@lru_cache(maxsize=2)
 def _model(live: LiveModel) -> str:
     return (
         f'"model":{{"name":{quote(live.name)},"version":{quote(live.version)},'

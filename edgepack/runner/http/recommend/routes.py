@@ -43,7 +43,9 @@ def _recommend(app: App, request: Request, _parameters: Sequence[str]) -> Respon
     check_json_headers(request.headers)
     asked = parse_recommend_request(request.body, recommender.top_k)
     turn = _Turn(app, live, recommender, asked, start_ns)
-    calls = sum(recommender.without_model(each) is None for each in asked.histories)
+    calls = len(asked.histories)
+    for each in asked.histories:
+        calls -= recommender.without_model(each) is not None
     if not calls:
         return turn.run(0)
     deadline_ns = app.default_deadline_ns
