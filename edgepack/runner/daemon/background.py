@@ -41,6 +41,7 @@ class ScheduledBench:
         state: Path,
         command: Sequence[str],
         last_request_ns: Callable[[], int],
+        follow: Callable[[], Awaitable[object]],
         clock: Clock,
         log: Log,
         *,
@@ -54,6 +55,7 @@ class ScheduledBench:
             state: Where the time of the last one is kept.
             command: The program that measures and spools a report.
             last_request_ns: The clock's reading at the last request for the model.
+            follow: Takes over what the benchmark has chosen.
             clock: Tells the time.
             log: Gets a line for each benchmark.
             start: Starts the program.
@@ -63,6 +65,7 @@ class ScheduledBench:
         self._state = state
         self._command = command
         self._last_request_ns = last_request_ns
+        self._follow = follow
         self._clock = clock
         self._log = log
         self._start = start or _start_quietly
@@ -105,6 +108,8 @@ class ScheduledBench:
                     return
             self._log.write("info", "benchmark done", status=ended.result())
             self._write_last()
+            if ended.result() == 0:
+                await self._follow()
         finally:
             if not ended.done():
                 with contextlib.suppress(ProcessLookupError):

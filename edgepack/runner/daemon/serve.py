@@ -166,6 +166,10 @@ class Daemon:
             self._keeper.save()
             self._app.drift = self._keeper.follow(manifest)
 
+    async def _follow_choice(self) -> None:
+        if self._app.reload is not None:
+            await self._app.reload()
+
     def _show_state(self, health: StateHealth) -> None:
         self._app.metrics.state = health
 
@@ -186,6 +190,7 @@ class Daemon:
                 state,
                 command,
                 lambda: app.last_job_ns,
+                self._follow_choice,
                 around.clock,
                 around.log,
             )

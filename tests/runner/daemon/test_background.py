@@ -43,16 +43,21 @@ class Desk:
         self.commands: list[Sequence[str]] = []
         self.process = SimulatedProcess(3)
         self.failure: OSError | None = None
+        self.followed = 0
         self.schedule = ScheduledBench(
             BenchSection(**settings),  # type: ignore[arg-type]
             state,
             ["edgepack-runner", "bench"],
             lambda: self.last_ns,
+            self.follow,
             self.clock,
             Log(self.log, self.clock),
             start=self.start,
             sleep=self.sleep,
         )
+
+    async def follow(self) -> None:
+        self.followed += 1
 
     async def start(self, command: Sequence[str]) -> asyncio.subprocess.Process:
         if self.failure is not None:
@@ -85,6 +90,7 @@ def test_the_first_benchmark_waits_for_a_quiet_box(tmp_path: Path) -> None:
     desk.run_for(40)
     assert desk.commands == [["edgepack-runner", "bench"]]
     assert "benchmark done" in desk.log.getvalue()
+    assert desk.followed == 1
 
 
 def test_the_next_one_is_due_after_its_days(tmp_path: Path) -> None:
@@ -123,6 +129,7 @@ def test_a_request_ends_the_benchmark_and_it_is_made_another_time(tmp_path: Path
 
     asyncio.run(run())
     assert desk.process.terminated
+    assert desk.followed == 0
     assert desk.schedule.is_due()
     assert "ended for a request" in desk.log.getvalue()
 
