@@ -43,7 +43,9 @@ def plan_root(
         )
     chosen = str(state) if state else (info.state if info else "state")
     folder = store.root / chosen
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DEVICE_ID).exists():
+    # A draft of the id is another install's, at work now or cut off by a power cut.
+    foreign = folder.is_dir() and any(not _is_draft(each.name) for each in folder.iterdir())
+    if foreign and not (folder / DEVICE_ID).exists():
         raise DeviceError(
             f"the state directory {folder} is not empty and not an edgepack state",
             hint="choose an empty or new directory with --state",
@@ -77,6 +79,10 @@ def taken_back_if_first(store: Store, info: RootInfo) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 remove_root(store, info, keep_state=had_state)
         raise
+
+
+def _is_draft(name: str) -> bool:
+    return name.startswith(f".{DEVICE_ID}.tmp-")
 
 
 def _missing_directories(path: Path) -> list[Path]:

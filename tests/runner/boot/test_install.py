@@ -325,3 +325,13 @@ def test_is_whole_sees_a_lost_and_a_short_file(root: Path, old: PackedBundle) ->
     assert not is_whole(Store(root), bundle)
     (root / "current" / MODEL_FILE).unlink()
     assert not is_whole(Store(root), bundle)
+
+
+def test_a_draft_of_the_device_id_does_not_make_a_state_a_foreign_one(
+    root: Path, old: PackedBundle
+) -> None:
+    # Left by a power cut, or by another install at this very moment.
+    (root / "state").mkdir(parents=True)
+    (root / "state" / ".device_id.tmp-77").write_text("5f0c")
+    put(old, root)
+    assert (root / "state" / "device_id").read_text() == f"{DEVICE_ID}\n"
