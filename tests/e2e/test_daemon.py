@@ -289,3 +289,18 @@ def test_a_wrong_certificate_is_refused_before_the_port_is_opened(
     process = start(root, log)
     assert process.wait(_WAIT_S) == 3
     assert "tls_certificate" in log.read_text()
+
+
+def test_a_reload_that_is_asked_for_while_it_starts_does_not_end_it(
+    root: Path, tmp_path: Path, models: dict[RuntimeName, Path]
+) -> None:
+    new = add_release(root, "1.1.0", models[RuntimeName.ONNXRUNTIME], RuntimeName.ONNXRUNTIME)
+    daemon = Daemon(root, tmp_path / "log", start(root, tmp_path / "log"))
+    try:
+        # The first thing it says; the port is not open yet.
+        daemon.wait_for(lambda _: daemon.count("release verified") == 1)
+        switch(root, new)
+        daemon.hang_up()
+        daemon.wait_for(lambda _: daemon.count("release switched") == 1)
+    finally:
+        stop_now(daemon.process)

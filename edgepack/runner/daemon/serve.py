@@ -56,6 +56,9 @@ def serve(around: Around) -> int:
         ConfigError: A setting cannot be followed, such as a port that is taken.
     """
     settings = around.settings.serve
+    # A reload that is asked for while this starts is made afterwards; it must not end the process.
+    early: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     token = read_token(settings.token_file)
     models = open_models(around)
     try:
@@ -70,12 +73,14 @@ def serve(around: Around) -> int:
         # What is loaded now stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        daemon = Daemon(around, app)
+        daemon = Daemon(around, app, early)
         status = asyncio.run(daemon.run())
     finally:
         for _, live in models.all():
             live.unload()
     if daemon.heir is not None:
+        # The heir follows signals as soon as it can; until then none may end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         launcher = _launcher(around)
         if launcher is not None:
             replace_process(launcher, around.arguments, around.environment, daemon.heir)
@@ -89,8 +94,16 @@ class Daemon:
         heir: The listening socket that another process is to take over, or None.
     """
 
-    def __init__(self, around: Around, app: App) -> None:
+    def __init__(self, around: Around, app: App, early: list[int]) -> None:
+        """Makes a daemon.
+
+        Args:
+            around: Everything it needs.
+            app: What it serves.
+            early: Holds something when a reload was asked for before it ran.
+        """
         self.heir: socket.socket | None = None
+        self._early = early
         self._around = around
         self._app = app
         self._keeper: DriftKeeper | None = None
@@ -106,12 +119,14 @@ class Daemon:
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         with ExitStack() as stack:
             stack.enter_context(mark_serving(around.paths.state, port, around.clock))
-            log.write("info", "listening", url=url)
-            around.supervisor.notifier.ready(f"listening on {url}")
             self._start_sender(stack)
             self._start_counting(stack)
+            # Whoever is told that it listens may send a signal the next moment.
+            ended = self._follow_signals(server, listener)
+            log.write("info", "listening", url=url)
+            around.supervisor.notifier.ready(f"listening on {url}")
             tasks = [asyncio.ensure_future(each) for each in self._beside(server)]
-            number = await self._until_signal(server, listener)
+            number = await ended
             for task in tasks:
                 task.cancel()
             if self.heir is None:
@@ -197,7 +212,9 @@ class Daemon:
             beside.append(schedule.run())
         return beside
 
-    async def _until_signal(self, server: Server, listener: socket.socket) -> signal.Signals:
+    def _follow_signals(
+        self, server: Server, listener: socket.socket
+    ) -> asyncio.Future[signal.Signals]:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[signal.Signals] = loop.create_future()
         reloader = self._make_reloader(server)
@@ -228,8 +245,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end, number)
         loop.add_signal_handler(signal.SIGHUP, begin_reload)
+        if self._early:
+            begin_reload()
         self._app.reload = begin_reload
-        return await ended
+        return ended
 
     def _make_reloader(self, server: Server) -> Reloader:
         launcher = _launcher(self._around)
