@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from edgepack.formats.golden import GoldenSet, check_ranking
 from edgepack.formats.variants import RuntimeName
 from tests.e2e.real_models import (
@@ -194,7 +196,14 @@ def serving_on(
 
 
 def stop_now(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process at once, if it has not ended."""
+    """Ends a process at once, if it has not ended, and what a wrapper of it has started."""
+    started: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
+    for each in started:
+        # It knows when its process id has passed to another.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait(30)
