@@ -7,12 +7,10 @@ It is not aware of how the files of the release were made. Used by the pipeline 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +20,7 @@ from edgepack.build.cache import Cache
 from edgepack.build.pack.payload import Source, finish_manifest, make_payload, read_source
 from edgepack.build.pack.sbom import Component, build_sbom
 from edgepack.build.pack.sources import program_files
+from edgepack.build.whole_file import whole_file
 from edgepack.formats.bundle import (
     MANIFEST_MEMBER,
     PAYLOAD_MEMBER,
@@ -30,7 +29,6 @@ from edgepack.formats.bundle import (
     bundle_prefix,
     seal,
 )
-from edgepack.formats.errors import ConfigError
 from edgepack.formats.manifest import Manifest
 
 #: The earliest date a zip archive can hold.
@@ -100,7 +98,8 @@ def pack_bundle(
     members[SBOM_MEMBER] = build_sbom(manifest, components)
     # Last, so that everything a person may look at lies at the front of the file.
     members[PAYLOAD_MEMBER] = payload
-    with _whole_file(out) as file:
+    # So that a box can start it as a program.
+    with whole_file(out, mode=0o755) as file:
         sha256 = write_sealed(file, members)
         size = file.tell()
     return PackedBundle(out, size, sha256, manifest, payload.stat().st_size)
@@ -142,27 +141,3 @@ def write_sealed(file: BinaryIO, members: Mapping[str, Source]) -> str:
     file.write(comment)
     digest.update(comment)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file that takes its name only once it is complete and on the disk."""
-    draft = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w+b") as file:
-            yield file
-            file.flush()
-            # So that a box can start it as a program.
-            os.fchmod(file.fileno(), 0o755)
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise ConfigError(
-            f"the bundle {path} cannot be written: {error.strerror}",
-            hint="free some space there" if full else "choose another directory with --out",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink()
