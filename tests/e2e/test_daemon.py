@@ -220,6 +220,48 @@ def test_a_release_on_trial_is_served_beside_the_current_one(
         assert daemon.count("release verified") == 2
 
 
+@pytest.mark.parametrize("fault", ["damaged", "another runtime"])
+def test_a_release_on_trial_that_cannot_be_served_ends_nothing(
+    root: Path, tmp_path: Path, models: dict[RuntimeName, Path], fault: str
+) -> None:
+    runtime = RuntimeName.ONNXRUNTIME if fault == "damaged" else RuntimeName.LITERT
+    trial = add_release(root, "1.1.0", models[runtime], runtime)
+    if fault == "damaged":
+        (model,) = (trial / "models").iterdir()
+        model.write_bytes(model.read_bytes()[:-1] + b"?")
+    switch(root, trial, "trial")
+    new = add_release(root, "1.0.1", models[RuntimeName.ONNXRUNTIME], RuntimeName.ONNXRUNTIME)
+    with running(root, tmp_path / "log") as daemon:
+        assert daemon.count("trial refused") == 1
+        assert daemon.version() == "1.0.0"
+        # Nor does it keep the next release from being served.
+        switch(root, new)
+        daemon.hang_up()
+        daemon.wait_for(lambda _: daemon.count("release switched") == 1)
+        assert daemon.version() == "1.0.1"
+        assert "canary" not in Address(daemon.port).ask("GET", "/healthz")[1]
+
+
+def test_without_its_launcher_a_daemon_serves_on_with_what_it_has(
+    root: Path, tmp_path: Path, models: dict[RuntimeName, Path]
+) -> None:
+    new = add_release(root, "2.0.0", models[RuntimeName.LITERT], RuntimeName.LITERT)
+    with running(root, tmp_path / "log") as daemon:
+        (root / "bin" / "edgepack-runner").unlink()
+        switch(root, new)
+        daemon.hang_up()
+        daemon.wait_for(lambda _: daemon.count("reload refused") == 1)
+        assert daemon.version() == "1.0.0"
+        assert daemon.count("bug") == 0
+
+
+def test_a_name_with_several_addresses_is_answered_where_clients_ask(
+    root: Path, tmp_path: Path
+) -> None:
+    with running(root, tmp_path / "log", "--host", "localhost") as daemon:
+        assert Address(daemon.port).ask("GET", "/healthz")[0] == 200
+
+
 def test_a_stop_loses_no_request_that_was_accepted(root: Path, tmp_path: Path) -> None:
     with running(root, tmp_path / "log") as daemon, shoppers(daemon.port) as crowd:
         _until_seen(crowd, "1.0.0")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from edgepack.formats.errors import ConfigError
+from edgepack.formats.errors import ConfigError, DeviceError
 
 _FIRST_FD = 3
 Execute = Callable[[str, list[str], Mapping[str, str]], NoReturn]
@@ -74,7 +74,7 @@ def replace_process(
         execute: The system's call.
 
     Raises:
-        OSError: The launcher cannot be run.
+        DeviceError: The launcher cannot be run.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -83,4 +83,10 @@ def replace_process(
     else:
         os.dup2(listener.fileno(), _FIRST_FD, inheritable=True)
     passed = {**environment, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-    execute(str(launcher), [str(launcher), *arguments], passed)
+    try:
+        execute(str(launcher), [str(launcher), *arguments], passed)
+    except OSError as error:
+        raise DeviceError(
+            f"{launcher} cannot be run: {error.strerror or error}",
+            hint="install the bundle again",
+        ) from error

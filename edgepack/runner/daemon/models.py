@@ -6,9 +6,11 @@ It is not aware of HTTP. Used by `serve` and `reload`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgepack.formats.errors import BundleError
+from edgepack.formats.errors import BundleError, EdgepackError
+from edgepack.formats.manifest import Manifest
 from edgepack.runner.choice.settling import Settled, settle_release, this_box
 from edgepack.runner.daemon.around import Around
 from edgepack.runner.engines import Engine, open_engine
@@ -31,18 +33,64 @@ def open_models(around: Around) -> LiveModels:
         The models, proven on this box.
 
     Raises:
-        BundleError: A release is damaged, or the one on trial is another model's.
-        DeviceError: The runtime cannot load or run one.
-        QualityError: Golden answers do not come out here.
+        BundleError: The current release is damaged.
+        DeviceError: The runtime cannot load or run it.
+        QualityError: Its golden answers do not come out here.
     """
-    models = LiveModels(open_release(around, around.paths.release))
-    directory = trial_directory(around)
-    if directory is not None:
-        models.canary = open_release(around, directory, model=models.name)
-    return models
+    stable = open_release(around, settle(around, around.paths.release))
+    return LiveModels(stable, open_trial(around, stable, []))
 
 
-def trial_directory(around: Around) -> Path | None:
+def open_trial(around: Around, stable: LiveModel, known: Sequence[LiveModel]) -> LiveModel | None:
+    """Opens the release on trial; one that fails is told to the log and ends nothing.
+
+    Args:
+        around: How it is opened.
+        stable: The release in service.
+        known: Releases that are open already.
+
+    Returns:
+        The release, or None when there is none to be served.
+    """
+    directory = _trial_directory(around)
+    if directory is None:
+        return None
+    try:
+        settled = settle(around, directory)
+        _check_trial(settled.release.manifest, stable.release.manifest)
+        return open_as(settled, known) or open_release(around, settled)
+    except EdgepackError as error:
+        around.log.write("error", "trial refused", reason=error.message)
+        return None
+
+
+def open_as(settled: Settled, known: Sequence[LiveModel]) -> LiveModel | None:
+    """Returns the open release that is just as this one would be opened, or None."""
+    release, threads = settled.release, settled.options.threads
+    for live in known:
+        engine = live.usable_engine
+        if (
+            engine is not None
+            and engine.threads == threads
+            and (live.release.id, live.variant) == (release.id, release.candidate.variant)
+        ):
+            return live
+    return None
+
+
+def _check_trial(trial: Manifest, stable: Manifest) -> None:
+    if trial.model.name != stable.model.name:
+        raise BundleError(
+            f"the release on trial is the model '{trial.model.name}'; '{stable.model.name}' is "
+            "served here",
+            hint="one root serves one model; several models are several roots",
+        )
+    if trial.runtime != stable.runtime:
+        ours, theirs = (f"{each.runtime.name} {each.runtime.version}" for each in (stable, trial))
+        raise BundleError(f"the release on trial needs {theirs}; this process has {ours}")
+
+
+def _trial_directory(around: Around) -> Path | None:
     """Returns the release on trial: the one that was named, else `ROOT/trial`; None without."""
     named = around.settings.serve.trial
     if named is not None:
@@ -65,29 +113,21 @@ def settle(around: Around, directory: Path) -> Settled:
     return settled
 
 
-def open_release(around: Around, directory: Path, *, model: str | None = None) -> LiveModel:
+def open_release(around: Around, settled: Settled) -> LiveModel:
     """Opens one release.
 
     Args:
-        around: How it is opened.
-        directory: Where it lies.
-        model: The name its model must have; any by default.
+        around: Clock and log.
+        settled: The release, and how it is opened.
 
     Returns:
         The release, proven on this box.
 
     Raises:
-        BundleError: The release is damaged, or another model's.
+        BundleError: The graph is not what the manifest says.
         DeviceError: The runtime cannot load or run it.
         QualityError: Its golden answers do not come out here.
     """
-    settled = settle(around, directory)
-    found = settled.release.manifest.model.name
-    if model is not None and found != model:
-        raise BundleError(
-            f"{directory} is the model '{found}'; '{model}' is served here",
-            hint="one root serves one model; several models are several roots",
-        )
 
     def open_candidate(release: Release) -> Engine:
         name = release.manifest.runtime.name

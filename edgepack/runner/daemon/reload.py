@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 
-from edgepack.formats.errors import ConfigError, DeviceError, EdgepackError
+from edgepack.formats.errors import BundleError, ConfigError, DeviceError, EdgepackError
 from edgepack.formats.manifest import Manifest
 from edgepack.runner.daemon.around import Around
-from edgepack.runner.daemon.models import open_release, settle, trial_directory
+from edgepack.runner.daemon.models import open_as, open_release, open_trial, settle
 from edgepack.runner.http.app import App
 from edgepack.runner.live.model import LiveModel
 
@@ -87,13 +86,20 @@ class Reloader:
         around, models = self._around, self._app.models
         stable = models.stable
         settled = await asyncio.to_thread(settle, around, around.paths.release)
-        if needs_restart(stable.release.manifest, settled.release.manifest):
+        manifest = settled.release.manifest
+        if manifest.model.name != models.name:
+            raise BundleError(
+                f"the new release is the model '{manifest.model.name}'; '{models.name}' is "
+                "served here"
+            )
+        if needs_restart(stable.release.manifest, manifest):
             return await self._prepare_restart()
         # A release on trial that was promoted is open already.
         known = [live for _, live in models.all()]
-        stable_now = await self._open(around.paths.release, known)
-        directory = trial_directory(around)
-        canary_now = None if directory is None else await self._open(directory, known)
+        stable_now = open_as(settled, known)
+        if stable_now is None:
+            stable_now = await asyncio.to_thread(open_release, around, settled)
+        canary_now = await asyncio.to_thread(open_trial, around, stable_now, [*known, stable_now])
         if stable_now is stable and canary_now is models.canary:
             return Outcome.UNCHANGED
         for live in (stable_now, canary_now):
@@ -105,19 +111,6 @@ class Reloader:
             self._switched(stable_now)
         around.log.write("info", "release switched", version=stable_now.version)
         return Outcome.DONE
-
-    async def _open(self, directory: Path, known: list[LiveModel]) -> LiveModel:
-        """Opens a release, unless it is already there just as it would be opened."""
-        settled = await asyncio.to_thread(settle, self._around, directory)
-        for live in known:
-            same = live.release.id == settled.release.id and live.variant == (
-                settled.release.candidate.variant
-            )
-            engine = live.usable_engine
-            if same and engine is not None and engine.threads == settled.options.threads:
-                return live
-        name = self._app.models.name
-        return await asyncio.to_thread(open_release, self._around, directory, model=name)
 
     async def _prepare_restart(self) -> Outcome:
         if self._prove is None:

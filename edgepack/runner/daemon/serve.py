@@ -277,13 +277,16 @@ def _launcher(around: Around) -> Path | None:
 
 async def _prove(launcher: Path) -> str | None:
     """Runs the current release's own `check`; returns what is wrong, or None."""
-    process = await asyncio.create_subprocess_exec(
-        str(launcher),
-        "check",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            str(launcher),
+            "check",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        return f"{launcher} cannot be run: {error.strerror or error}"
     wait: Awaitable[tuple[bytes, bytes]] = process.communicate()
     try:
         _, said = await asyncio.wait_for(wait, _PROOF_LIMIT_S)

@@ -35,7 +35,7 @@ class App:
         routes: The table; filled by whoever makes the app.
         clock: Times answers and deadlines.
         log: Where failures are written.
-        default_deadline_ns: How long a recommendation may take that does not say; or None.
+        default_deadline_ns: How long a request may take that does not say; or None.
         body_bytes: The most bytes of a body, also of one that was unpacked.
         retire: Unloads a model that takes no new requests, once no job needs it.
         stopping: Set when the server is on its way out; `/healthz` says so.

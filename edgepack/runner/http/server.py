@@ -1,7 +1,6 @@
 """What all connections share: the app, the model's thread, limits, time-outs, the way out.
 
-It is not aware of HTTP's syntax (`protocol`) or of routes (`app`). Used by `serving` and by
-tests that need a real socket.
+It is not aware of HTTP's syntax (`protocol`) or of routes (`app`). Used by the daemon.
 """
 
 from __future__ import annotations
@@ -186,7 +185,8 @@ def bind(host: str, port: int) -> socket.socket:
     """Binds a TCP socket.
 
     Args:
-        host: Address or name to bind.
+        host: Address or name to bind; of a name with several addresses one, of IPv4 where it has
+            one, as clients on a box type 127.0.0.1.
         port: Port; 0 takes a free one.
 
     Returns:
@@ -196,7 +196,7 @@ def bind(host: str, port: int) -> socket.socket:
         OSError: The address is not this box's, is taken, or is not allowed.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
+    family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -33,7 +33,7 @@ def make_app(
         clock: Times answers.
         log: Where the app writes.
         token: The bearer token that requests must carry; None: none.
-        deadline_ns: For recommendations that name no deadline of their own; None: none.
+        deadline_ns: For requests that name no deadline of their own; None: none.
 
     Returns:
         The app, ready to answer.
