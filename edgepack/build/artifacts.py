@@ -124,6 +124,7 @@ class ConvertedVariant:
         failure: What went wrong, in one sentence; None when it worked.
         notes: The rung of the ladder that worked, such as `unrolled`.
         elapsed_s: Seconds the conversion took, 0 from the cache.
+        batched: Whether a batch dimension was asked for; `takes_rows` says whether it has one.
     """
 
     spec: VariantSpec
@@ -135,6 +136,13 @@ class ConvertedVariant:
     failure: str | None = None
     notes: str = ""
     elapsed_s: float = 0.0
+    batched: bool = False
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether one call of it takes any number of rows."""
+        first = [spec.shape[:1] for spec in (*self.inputs, *self.outputs)]
+        return bool(first) and set(first) == {(-1,)}
 
 
 @dataclass(frozen=True, slots=True)

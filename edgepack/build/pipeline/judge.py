@@ -127,5 +127,14 @@ def _run(
     release = assemble(model, bench.target, bench.runtime, bench.site, [row], golden, "being tried")
     proof = prover.prove(bench.target, bench.runtime, bench.site, release)
     return replace(
-        row, verdict=_VERDICTS[proof.status], reason=proof.reason, verification=proof.to_json()
+        row,
+        verdict=_VERDICTS[proof.status],
+        reason=proof.reason or _why_one_row(each),
+        verification=proof.to_json(),
     )
+
+
+def _why_one_row(each: MeasuredVariant) -> str:
+    """Says why a variant that was to take several rows in one call does not."""
+    variant = each.variant
+    return variant.notes if variant.batched and not variant.takes_rows else ""
