@@ -105,6 +105,14 @@ def positive(text: str) -> int:
     return value
 
 
+def delay_us(text: str) -> int:
+    """Reads a delay of at most a second, in microseconds."""
+    value = int(text)
+    if not 0 <= value <= 1_000_000:  # noqa: PLR2004 - as `[serve] batch_delay_us`
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1000000")
+    return value
+
+
 def port(text: str) -> int:
     """Reads a TCP port."""
     value = int(text)
