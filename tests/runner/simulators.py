@@ -83,6 +83,8 @@ class SimulatedEngine:
         self.called: list[int] = []
         #: A call with this item in any of its rows fails.
         self.deadly: int | None = None
+        #: A row whose last item is this one is answered with numbers that are none.
+        self.senseless: int | None = None
         #: Whether a row's scores depend on the other rows of the call.
         self.mixes = False
         self.batch_sizes: tuple[int, ...] | None = None
@@ -118,6 +120,8 @@ class SimulatedEngine:
     def _rank(self, last: int, rows: int) -> tuple[Array, Array]:
         indices = np.arange(1, self._catalogue + 1)
         scores = (10 - np.abs(indices - last) - indices * 1e-3).astype(np.float32)
+        if last == self.senseless:
+            scores[:] = np.nan
         if self.mixes:
             scores += np.float32(rows)
         if self.poison is not None:
