@@ -92,7 +92,8 @@ def convert_variants(
     try:
         # Both start with the slow part, reading the model with TensorFlow.
         first: list[Future[None]] = [pool.submit(work.prepare_graph)] if _is_keras(model) else []
-        kinds = {in_rows for spec, in_rows in wanted if spec.format is Format.ONNX}
+        onnx = [each for each in wanted if each[0].format is Format.ONNX]
+        kinds = {in_rows and not rounds_by_batch(spec) for spec, in_rows in onnx}
         first += [pool.submit(work.prepare_onnx, batched=each) for each in sorted(kinds)]
         for each in first:
             each.result()
