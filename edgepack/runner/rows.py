@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgepack.formats.errors import DeviceError
+from edgepack.formats.errors import ConfigError, DeviceError
+from edgepack.formats.manifest import Candidate
 from edgepack.runner.engines.contract import Array, Engine
 
 
@@ -67,6 +68,27 @@ def sizes_of(engine: Engine, most: int) -> CallSizes:
         return CallSizes(most)
     only = tuple(sorted({1, *(n for n in asked if 1 <= n <= most)}))
     return CallSizes(only[-1], only)
+
+
+def check_batch_size(candidate: Candidate, batch_size: int | None) -> int:
+    """Returns the most rows of one call.
+
+    Args:
+        candidate: What is run.
+        batch_size: What was asked for; None: as many as the candidate takes.
+
+    Raises:
+        ConfigError: The candidate does not take so many.
+    """
+    if batch_size is None or batch_size <= candidate.max_batch:
+        return batch_size or candidate.max_batch
+    takes = f"takes at most {candidate.max_batch} rows in one call"
+    if candidate.max_batch == 1:
+        takes = "was built without a batch dimension and takes one row a call"
+    raise ConfigError(
+        f"serve.batch_size: got {batch_size}, but {candidate.variant} {takes}",
+        hint="leave batch_size out, or build for a target with a larger [variants] max_batch",
+    )
 
 
 def run_rows(

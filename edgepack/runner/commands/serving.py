@@ -10,12 +10,11 @@ from pathlib import Path
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.options import (
     Commands,
+    add_batch_options,
     add_command,
     add_engine_options,
-    delay_us,
     paths_of,
     port,
-    positive,
     settings_of,
 )
 from edgepack.runner.openssl import import_without_openssl
@@ -29,18 +28,7 @@ def add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
     add_engine_options(parser)
     parser.add_argument("--host", help="address to bind; default: loopback")
     parser.add_argument("--port", type=port, help="port to bind; 0 takes a free one; default: 8080")
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="the most rows of one call; 1: one at a time; default: as the model was built for",
-    )
-    parser.add_argument(
-        "--batch-delay-us",
-        type=delay_us,
-        metavar="US",
-        help="how long a request may wait for others to share its call; default: 0",
-    )
+    add_batch_options(parser)
     parser.add_argument(
         "--trial",
         type=Path,

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgepack.formats.errors import ConfigError, QualityError
-from edgepack.formats.manifest import Candidate
+from edgepack.formats.errors import QualityError
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines.contract import Engine
 from edgepack.runner.live.model import LiveModel
@@ -16,7 +15,13 @@ from edgepack.runner.log import Log
 from edgepack.runner.recommender import Recommender, open_recommender
 from edgepack.runner.release import Release
 from edgepack.runner.replay import golden_arrays, golden_rows, replay_golden
-from edgepack.runner.rows import CallSizes, powers_of_two, run_rows, sizes_of
+from edgepack.runner.rows import (
+    CallSizes,
+    check_batch_size,
+    powers_of_two,
+    run_rows,
+    sizes_of,
+)
 
 EngineOpener = Callable[[Release], Engine]
 
@@ -84,27 +89,6 @@ def open_live_model(
         batch_size=sizes.most,
     )
     return LiveModel(release, engine, recommender, median_ns, sizes, call_ns)
-
-
-def check_batch_size(candidate: Candidate, batch_size: int | None) -> int:
-    """Returns the most rows of one call.
-
-    Args:
-        candidate: What is run.
-        batch_size: What was asked for; None: as many as the candidate takes.
-
-    Raises:
-        ConfigError: The candidate does not take so many.
-    """
-    if batch_size is None or batch_size <= candidate.max_batch:
-        return batch_size or candidate.max_batch
-    takes = f"takes at most {candidate.max_batch} rows in one call"
-    if candidate.max_batch == 1:
-        takes = "was built without a batch dimension and takes one row a call"
-    raise ConfigError(
-        f"serve.batch_size: got {batch_size}, but {candidate.variant} {takes}",
-        hint="leave batch_size out, or build for a target with a larger [variants] max_batch",
-    )
 
 
 def time_calls(
