@@ -44,7 +44,11 @@ def test_a_gpu_bundle_is_thin_and_its_cpu_fallback_was_run(
     assert wheel["name"] == "onnxruntime-gpu"
     assert len(wheel["sha256"]) == 64
     assert not [f for f in manifest["files"] if f["path"].startswith("site/onnxruntime/")]
-    assert manifest["candidates"][0]["verification"]["status"] == "runs"
+    (candidate,) = manifest["candidates"]
+    assert candidate["verification"]["status"] == "runs"
+    # Its rows were proved to keep to themselves where it was run.
+    assert candidate["max_batch"] == 64
+    assert {spec["shape"][0] for spec in (*candidate["inputs"], *candidate["outputs"])} == {-1}
 
 
 def test_a_runtime_that_dies_on_the_targets_cpu_gets_no_bundle(

@@ -307,3 +307,19 @@ def test_a_thread_that_is_closed_lets_go_of_what_waits(tmp_path: Path, max_batch
         assert [_items(each) for each in room.answers] == [["sku-3"]]
 
     in_room(tmp_path, script, max_batch=max_batch)
+
+
+def test_a_model_that_is_withdrawn_meanwhile_still_answers_what_has_begun(tmp_path: Path) -> None:
+    async def script(room: Room) -> None:
+        _long(room)
+        for item in (3, 7, 20):
+            room.submit(history=[f"sku-{item}"])
+        room.live.withdraw()
+        room.thread.retire(room.live)
+        room.engine.free.set()
+        await room.until(lambda: room.engine.closed)
+        answers = [json.loads(each.body) for each in room.answers]
+        assert [each["fallback"] for each in answers[1:]] == [None, None]
+        assert room.engine.called == [1, 2]
+
+    in_room(tmp_path, script, max_batch=8)

@@ -44,8 +44,9 @@ def _recommend(app: App, request: Request, _parameters: Sequence[str]) -> Respon
     check_json_headers(request.headers)
     asked = parse_recommend_request(request.body, recommender.top_k)
     turn = _Turn(app, live, recommender, asked, start_ns)
-    whys = [recommender.without_model(each) for each in asked.histories]
-    calls = whys.count(None)
+    calls = len(asked.histories)
+    for each in asked.histories:
+        calls -= recommender.without_model(each) is not None
     if not calls:
         return turn.run(0)
     deadline_ns = app.default_deadline_ns
@@ -54,7 +55,9 @@ def _recommend(app: App, request: Request, _parameters: Sequence[str]) -> Respon
     due_ns = None if deadline_ns is None else start_ns + deadline_ns
     job = Job(live, calls, turn.run, turn.late, due_ns, request)
     if live.sizes.most > 1:
-        turn.whys = whys
+        # Now and not when it runs: the model may have been taken out of service by then, and a
+        # job keeps the engine it began with.
+        turn.whys = [recommender.without_model(each) for each in asked.histories]
         job.part = Part(calls, _row_shapes(recommender), turn.inputs, turn.finish)
     return job
 
@@ -67,13 +70,14 @@ class _Turn:
     """One request on its way to its answer.
 
     Attributes:
-        whys: Why each history's answer does not need the model; None when it does.
+        whys: Why a history's answer does not need the model, None when it does; only of a
+            request that may share a call.
     """
 
-    __slots__ = (
-        *("_app", "_asked", "_live", "_recommender", "_start_ns", "_unknown"),
-        "whys",
-    )
+    __slots__ = ("_app", "_asked", "_live", "_recommender", "_start_ns", "_unknown", "whys")
+    whys: list[Fallback | None]
+    #: Set by `inputs`.
+    _unknown: list[int]
 
     def __init__(
         self,
@@ -88,8 +92,6 @@ class _Turn:
         self._recommender = recommender
         self._asked = asked
         self._start_ns = start_ns
-        self._unknown: list[int] = []
-        self.whys: list[Fallback | None] = []
 
     def inputs(self) -> list[Array]:
         """Returns the rows of the histories that need the model."""
