@@ -327,7 +327,7 @@ def _write_lookup_release(directory: Path) -> None:
 
 def test_one_request_that_fails_its_call_does_not_fail_the_others(tmp_path: Path) -> None:
     _write_lookup_release(tmp_path)
-    with serving(tmp_path, "--batch-delay-us", "200000") as served:
+    with serving(tmp_path, "--batch-delay-us", "1000000") as served:
         url = f"http://127.0.0.1:{served.port}/v1/models/lookup:predict"
         found: dict[int, tuple[int, Any]] = {}
 

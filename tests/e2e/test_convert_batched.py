@@ -60,7 +60,7 @@ def test_every_architecture_takes_rows_that_do_not_change_each_other(
         histories = archive["histories"][:33]
     for variant in variants:
         assert variant.failure is None, variant.failure
-        assert variant.takes_rows, variant.notes
+        assert variant.takes_rows, variant.fixed_because
         assert [spec.shape for spec in variant.inputs] == [(-1, LENGTH)]
         assert [spec.shape for spec in variant.outputs] == [(-1, TOP_K + LENGTH)] * 2
         _check_rows(variant, {"history": histories})
@@ -83,7 +83,7 @@ def test_dynamic_int8_keeps_a_batch_of_one_and_says_why(models: Path, cache: Cac
     names = specs("onnx-dynamic-int8")
     fixed, asked = convert_variants(model, names, cache, batched=names)
     assert (asked.batched, asked.takes_rows, asked.sha256) == (True, False, fixed.sha256)
-    assert "rounds by the whole call" in asked.notes
+    assert "rounds by the whole call" in asked.fixed_because
 
 
 def test_a_users_keras_file_takes_rows(models: Path, cache: Cache, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_users_keras_file_takes_rows(models: Path, cache: Cache, tmp_path: Pat
     np.savez(tmp_path / "samples.npz", picture=picture, extra=extra)
     model = load_user_model(models / "cnn.keras", tmp_path / "samples.npz", cache)
     (variant,) = convert_variants(model, [], cache, batched=specs("onnx-fp32"))
-    assert variant.takes_rows, (variant.failure, variant.notes)
+    assert variant.takes_rows, (variant.failure, variant.fixed_because)
     _check_rows(variant, {"picture": picture[:9], "extra": extra[:9]})
 
 
@@ -142,9 +142,9 @@ def test_a_users_onnx_file_takes_rows_where_its_own_graph_does(
     assert variant.failure is None
     assert variant.takes_rows is (why is None)
     if why is None:
-        assert "batch 1" not in variant.notes
+        assert variant.fixed_because == ""
         _check_rows(variant, {"x": x})
     else:
-        assert "batch 1: " in variant.notes
-        assert why in variant.notes
+        assert variant.fixed_because.startswith("batch 1: ")
+        assert why in variant.fixed_because
         assert [spec.shape[0] for spec in (*variant.inputs, *variant.outputs)] == [1, 1]

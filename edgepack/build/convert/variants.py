@@ -67,7 +67,7 @@ def convert_variants(
         progress: Told of each finished variant.
         runner: Starts the processes.
         batched: ONNX variants that are to take any number of rows in one call. One whose model
-            or precision does not allow it has a batch of 1, and its notes say why.
+            or precision does not allow it has a batch of 1, and says why.
 
     Returns:
         One for each spec in its order, then one for each of `batched`; one that could not be
@@ -158,8 +158,7 @@ class _Conversion:
         """Climbs down a variant's ladder until a rung works."""
         if batched and rounds_by_batch(spec):
             fixed = self.convert(spec)
-            notes = "; ".join(filter(None, (fixed.notes, _ROUNDS_BY_BATCH)))
-            return replace(fixed, notes=notes, batched=True)
+            return replace(fixed, batched=True, fixed_because=_ROUNDS_BY_BATCH)
         started = monotonic()
         if spec.format is Format.TFLITE and not _is_keras(self._model):
             return ConvertedVariant(spec, None, failure=_NO_WAY_TO_TFLITE)
@@ -275,10 +274,11 @@ class _Conversion:
             sha256=hashlib.sha256(data).hexdigest(),
             inputs=outcome.inputs,
             outputs=outcome.outputs,
-            notes="; ".join(filter(None, (outcome.notes, self._base_notes(form, batched)))),
+            notes=outcome.notes,
+            fixed_because=self._fixed_because(form, batched),
         )
 
-    def _base_notes(self, form: Form, batched: bool) -> str:
+    def _fixed_because(self, form: Form, batched: bool) -> str:
         """Says why a graph that was to take several rows does not."""
         return self._onnx_base(form, batched=True)[1].notes if batched else ""
 

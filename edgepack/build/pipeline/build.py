@@ -203,9 +203,11 @@ def _marked(rows: Sequence[VariantRow], choice: Choice) -> list[VariantRow]:
 
     def mark(row: VariantRow) -> VariantRow:
         if row is choice.rows[0]:
-            return replace(row, verdict=Verdict.CHOSEN, reason=choice.reason)
+            reason = row.variant.explained(choice.reason)
+            return replace(row, verdict=Verdict.CHOSEN, reason=reason)
         if id(row) in packed:
-            return replace(row, reason="packed too, for the box to measure")
+            reason = row.variant.explained("packed too, for the box to measure")
+            return replace(row, reason=reason)
         return row
 
     return [mark(row) for row in rows]

@@ -129,12 +129,6 @@ def _run(
     return replace(
         row,
         verdict=_VERDICTS[proof.status],
-        reason=proof.reason or _why_one_row(each),
+        reason=each.variant.explained(proof.reason),
         verification=proof.to_json(),
     )
-
-
-def _why_one_row(each: MeasuredVariant) -> str:
-    """Says why a variant that was to take several rows in one call does not."""
-    variant = each.variant
-    return variant.notes if variant.batched and not variant.takes_rows else ""

@@ -285,7 +285,7 @@ def test_a_variant_that_rounds_by_the_call_is_made_with_a_batch_of_one(
     spec = parse_variant_name("onnx-dynamic-int8")
     (found,) = convert_variants(_model(tmp_path), [], cache, runner=converter, batched=[spec])
     assert (found.batched, found.takes_rows) == (True, False)
-    assert "rounds by the whole call" in found.notes
+    assert "rounds by the whole call" in found.fixed_because
     assert not any(converter.batched)
 
 
@@ -294,5 +294,9 @@ def test_why_a_model_has_no_batch_is_said_with_each_of_its_variants(
 ) -> None:
     converter = SimulatedConverter(base_notes="batch 1: the first extent of x is fixed")
     spec = parse_variant_name("onnx-fp32")
-    (found,) = convert_variants(_model(tmp_path), [], cache, runner=converter, batched=[spec])
-    assert "batch 1: the first extent of x is fixed" in found.notes
+    fixed, found = convert_variants(
+        _model(tmp_path), [spec], cache, runner=converter, batched=[spec]
+    )
+    assert found.fixed_because == "batch 1: the first extent of x is fixed"
+    assert found.explained("it runs") == f"it runs; {found.fixed_because}"
+    assert fixed.explained("it runs") == "it runs"
