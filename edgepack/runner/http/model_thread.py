@@ -66,8 +66,9 @@ class ModelThread:
         #: Short jobs that came in this turn of the event loop, to be run at its end.
         self._gathered: list[_Entry] = []
         self._changed = threading.Condition()
-        # These three are the thread's as well, under the condition's lock.
+        # These are the thread's as well, under the condition's lock.
         self._queue: list[_Entry] = []
+        self._in_call = 0
         self._running = False
         self._closed = False
 
@@ -81,10 +82,12 @@ class ModelThread:
         Returns:
             None, or at once the refusal of a job for which there is no room.
         """
-        if self._pending >= self._limit:
+        # A full call holds the place of one: the next one may fill up while it runs.
+        waiting = self._pending - max(self._in_call - 1, 0)
+        if waiting >= self._limit:
             return error_response(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._pending} requests already wait for the model",
+                f"{waiting} requests already wait for the model",
                 (("Retry-After", "1"),),
             )
         self._count(job.live, 1)
@@ -181,9 +184,10 @@ class ModelThread:
                 choice = choose(self._queue, self._rules(self._queue[0].live), now_ns)
                 if choice.wait_until_ns is None:
                     batch, self._queue = _split(self._queue, choice.taken)
+                    self._in_call = len(batch)
                     return batch
                 self._changed.wait((choice.wait_until_ns - now_ns) / _NS_PER_S)
-            self._running = False
+            self._running, self._in_call = False, 0
             return []
 
     def _run(self, batch: Sequence[_Entry]) -> list[_Result]:

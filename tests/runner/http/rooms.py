@@ -34,8 +34,11 @@ class HeldEngine(SimulatedEngine):
         super().__init__(batched=batched)
         self.free = threading.Event()
         self.free.set()
+        #: Whether a call has begun and is held.
+        self.waits = False
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
+        self.waits = not self.free.is_set()
         assert self.free.wait(_WAIT_S)
         return super().run(inputs)
 

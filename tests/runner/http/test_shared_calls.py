@@ -324,3 +324,21 @@ def test_a_model_that_is_withdrawn_meanwhile_still_answers_what_has_begun(tmp_pa
         assert room.engine.called == [1, 2]
 
     in_room(tmp_path, script, max_batch=8)
+
+
+def test_a_full_call_leaves_room_for_the_next_one_to_fill_up(tmp_path: Path) -> None:
+    async def script(room: Room) -> None:
+        # Four fill a call at once, and hold one place of the four while it runs.
+        for item in (3, 7, 20, 11):
+            assert room.submit(history=[f"sku-{item}"]) is None
+        await room.until(lambda: room.engine.waits)
+        for item in (4, 8, 21):
+            assert room.submit(history=[f"sku-{item}"]) is None
+        refused = room.submit()
+        assert refused is not None
+        assert (refused.status, b"4 requests already wait" in refused.body) == (503, True)
+        room.engine.free.set()
+        await room.until(lambda: len(room.answers) == 7)
+        assert room.engine.called == [4, 3]
+
+    in_room(tmp_path, script, limit=4, max_batch=4, delay_ns=1_000_000_000)
