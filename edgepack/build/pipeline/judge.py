@@ -127,5 +127,8 @@ def _run(
     release = assemble(model, bench.target, bench.runtime, bench.site, [row], golden, "being tried")
     proof = prover.prove(bench.target, bench.runtime, bench.site, release)
     return replace(
-        row, verdict=_VERDICTS[proof.status], reason=proof.reason, verification=proof.to_json()
+        row,
+        verdict=_VERDICTS[proof.status],
+        reason=each.variant.explained(proof.reason),
+        verification=proof.to_json(),
     )

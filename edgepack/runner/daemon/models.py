@@ -127,10 +127,14 @@ def open_release(around: Around, settled: Settled) -> LiveModel:
         BundleError: The graph is not what the manifest says.
         DeviceError: The runtime cannot load or run it.
         QualityError: Its golden answers do not come out here.
+        ConfigError: It does not take as many rows in one call as the settings say.
     """
 
     def open_candidate(release: Release) -> Engine:
         name = release.manifest.runtime.name
         return open_engine(name, release.model_path, settled.options)
 
-    return open_live_model(settled.release, open_candidate, around.clock, around.log)
+    return open_live_model(
+        *(settled.release, open_candidate, around.clock, around.log),
+        batch_size=around.settings.serve.batch_size,
+    )
