@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from edgepack.formats.manifest import ModelKind
 from edgepack.formats.tensors import TensorSpec
@@ -110,6 +110,29 @@ class TrainedModel:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Needs:
+    """What a target needs of an ONNX graph beyond what every box takes.
+
+    Attributes:
+        rows: Any number of rows in one call.
+        card: What a GPU is good at: a large top-k in stages, and 8-bit values that lie evenly
+            around zero.
+    """
+
+    rows: bool = False
+    card: bool = False
+
+    def key(self) -> dict[str, bool]:
+        """Returns its part of a cache key; empty where nothing is needed."""
+        names = {"batched": self.rows, "card": self.card}
+        return {name: True for name, needed in names.items() if needed}
+
+
+#: What every box takes.
+NO_NEEDS: Final = Needs()
+
+
 @dataclass(frozen=True, slots=True)
 class ConvertedVariant:
     """One variant of a model, or the reason why there is none.
@@ -124,7 +147,7 @@ class ConvertedVariant:
         failure: What went wrong, in one sentence; None when it worked.
         notes: The rung of the ladder that worked, such as `unrolled`.
         elapsed_s: Seconds the conversion took, 0 from the cache.
-        batched: Whether a batch dimension was asked for; `takes_rows` says whether it has one.
+        needs: What was asked of it; `takes_rows` says whether it has a batch dimension.
         fixed_because: Why it has none although one was asked for, in words; else empty.
     """
 
@@ -137,7 +160,7 @@ class ConvertedVariant:
     failure: str | None = None
     notes: str = ""
     elapsed_s: float = 0.0
-    batched: bool = False
+    needs: Needs = NO_NEEDS
     fixed_because: str = ""
 
     def explained(self, reason: str) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepack.build.artifacts import ConvertedVariant
+from edgepack.build.artifacts import ConvertedVariant, Needs
 from edgepack.build.cache import Cache
 from edgepack.build.convert import convert_variants
+from edgepack.build.convert.onnx_topk import stage_top_k
 from edgepack.build.load import load_user_model
 from edgepack.build.quality import make_golden, measure_quality
+from edgepack.formats.variants import VariantSpec
 from tests.e2e.small_models import LENGTH, TOP_K, make_models, recommender, specs
 
 #: Matrix products of several rows add up in another order than those of one.
@@ -27,6 +29,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return Cache(tmp_path_factory.mktemp("cache"))
+
+
+def in_rows(*names: str, card: bool = False) -> list[tuple[VariantSpec, Needs]]:
+    return [(spec, Needs(rows=True, card=card)) for spec in specs(*names)]
 
 
 def _session(variant: ConvertedVariant) -> Any:
@@ -55,7 +61,7 @@ def test_every_architecture_takes_rows_that_do_not_change_each_other(
 ) -> None:
     model = recommender(models, architecture)
     names = ("onnx-fp32", "onnx-fp16", "onnx-static-int8")
-    variants = convert_variants(model, [], cache, batched=specs(*names))
+    variants = convert_variants(model, [], cache, needing=in_rows(*names))
     with np.load(model.samples_path) as archive:
         histories = archive["histories"][:33]
     for variant in variants:
@@ -68,21 +74,71 @@ def test_every_architecture_takes_rows_that_do_not_change_each_other(
         assert len(make_golden(model, variant, cache).sequences) == 16
 
 
+@pytest.mark.parametrize("architecture", ["sasrec", "gru4rec", "bilstm"])
+def test_int8_for_a_card_lies_around_zero_and_ranks_as_well(
+    models: Path, cache: Cache, architecture: str
+) -> None:
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    model = recommender(models, architecture)
+    needing = in_rows("onnx-static-int8", card=True)
+    (variant,) = convert_variants(model, [], cache, needing=needing)
+    assert variant.failure is None, variant.failure
+    assert variant.path is not None
+    assert "symmetric integer products" in variant.notes
+    graph = onnx.load(str(variant.path)).graph
+    constants = {each.name: each for each in graph.initializer}
+    zeros = [constants[n.input[2]] for n in graph.node if n.op_type.endswith("uantizeLinear")]
+    assert zeros
+    assert {each.data_type for each in zeros} == {TensorProto.INT8}
+    assert not any(numpy_helper.to_array(each).any() for each in zeros)
+    assert not any("Integer" in n.op_type or n.op_type.startswith("Dynamic") for n in graph.node)
+    with np.load(model.samples_path) as archive:
+        _check_rows(variant, {"history": archive["histories"][:33]})
+    quality = measure_quality(model, variant, cache)
+    assert quality.overlap is not None
+    assert quality.overlap > 0.85, quality
+
+
+def test_a_large_catalogue_is_ranked_in_stages_and_alike(models: Path, cache: Cache) -> None:
+    import onnx
+    import onnxruntime
+
+    from benchmarks.gpu.grow import grow_onnx, random_histories
+
+    model = recommender(models, "sasrec")
+    (variant,) = convert_variants(model, [], cache, needing=in_rows("onnx-fp16"))
+    assert variant.path is not None
+    assert model.vocabulary is not None
+    items = 30_000
+    grown = grow_onnx(variant.path.read_bytes(), len(model.vocabulary), items)
+    staged = onnx.load_from_string(grown)
+    assert stage_top_k(staged) == 1
+    feed = {"history": random_histories(7, LENGTH, items)}
+    one, several = (
+        onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, feed)
+        for each in (grown, staged.SerializeToString())
+    )
+    for want, got in zip(one, several, strict=True):
+        np.testing.assert_array_equal(want, got)
+
+
 def test_a_file_with_a_batch_of_one_is_the_same_bytes_beside_one_with_rows(
     models: Path, cache: Cache
 ) -> None:
     model = recommender(models, "sasrec")
     (fixed,) = convert_variants(model, specs("onnx-fp32"), cache)
-    both = convert_variants(model, specs("onnx-fp32"), cache, batched=specs("onnx-fp32"))
+    both = convert_variants(model, specs("onnx-fp32"), cache, needing=in_rows("onnx-fp32"))
     assert [each.takes_rows for each in both] == [False, True]
     assert both[0].sha256 == fixed.sha256 != both[1].sha256
 
 
 def test_dynamic_int8_keeps_a_batch_of_one_and_says_why(models: Path, cache: Cache) -> None:
     model = recommender(models, "sasrec")
-    names = specs("onnx-dynamic-int8")
-    fixed, asked = convert_variants(model, names, cache, batched=names)
-    assert (asked.batched, asked.takes_rows, asked.sha256) == (True, False, fixed.sha256)
+    name = "onnx-dynamic-int8"
+    fixed, asked = convert_variants(model, specs(name), cache, needing=in_rows(name))
+    assert (asked.needs.rows, asked.takes_rows, asked.sha256) == (True, False, fixed.sha256)
     assert "rounds by the whole call" in asked.fixed_because
 
 
@@ -92,7 +148,7 @@ def test_a_users_keras_file_takes_rows(models: Path, cache: Cache, tmp_path: Pat
     extra = rng.uniform(-1, 1, (30, 4)).astype(np.float32)
     np.savez(tmp_path / "samples.npz", picture=picture, extra=extra)
     model = load_user_model(models / "cnn.keras", tmp_path / "samples.npz", cache)
-    (variant,) = convert_variants(model, [], cache, batched=specs("onnx-fp32"))
+    (variant,) = convert_variants(model, [], cache, needing=in_rows("onnx-fp32"))
     assert variant.takes_rows, (variant.failure, variant.fixed_because)
     _check_rows(variant, {"picture": picture[:9], "extra": extra[:9]})
 
@@ -138,7 +194,7 @@ def test_a_users_onnx_file_takes_rows_where_its_own_graph_does(
     np.savez(tmp_path / "samples.npz", x=x)
     path = _onnx_file(tmp_path / "users.onnx", batch, mixing=mixing)
     model = load_user_model(path, tmp_path / "samples.npz", cache)
-    (variant,) = convert_variants(model, [], cache, batched=specs("onnx-fp32"))
+    (variant,) = convert_variants(model, [], cache, needing=in_rows("onnx-fp32"))
     assert variant.failure is None
     assert variant.takes_rows is (why is None)
     if why is None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.build.convert.recipes import Form
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import VariantSpec, parse_variant_name
@@ -43,7 +44,7 @@ class Job:
         graph_top_k: Items the finished graph returns; None for a tensor model.
         form: The graph's form.
         spec: Which variant; None where the job makes none.
-        batched: Whether the graph is to take any number of rows in one call.
+        needs: What the target needs of the graph.
     """
 
     kind: JobKind
@@ -53,7 +54,7 @@ class Job:
     graph_top_k: int | None = None
     form: Form = Form.PLAIN
     spec: VariantSpec | None = None
-    batched: bool = False
+    needs: Needs = NO_NEEDS
 
     def write(self, path: Path) -> None:
         """Writes the job's file."""
@@ -72,7 +73,7 @@ class Job:
             graph_top_k=value["graph_top_k"],
             form=Form(value["form"]),
             spec=parse_variant_name(value["spec"]) if value["spec"] else None,
-            batched=value["batched"],
+            needs=Needs(**value["needs"]),
         )
 
 

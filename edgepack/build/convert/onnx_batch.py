@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edgepack.build.convert.onnx_file import file_specs
+from edgepack.build.convert.onnx_file import drop_unused, file_specs, save_onnx
 from edgepack.build.convert.process import last_words
 from edgepack.formats.tensors import TensorSpec
 
@@ -72,6 +72,72 @@ def rows_problem(path: Path, samples: Path) -> str | None:
         if problem is not None:
             return f"output '{spec.name}': {problem}"
     return None
+
+
+def settle_shapes(path: Path, samples: Path) -> int:
+    """Writes the shapes that a graph computes only for its batch down as constants.
+
+    The exporter reads every extent off a tensor at run time where one of them is open, some
+    seven nodes for each Reshape; with -1 for the batch there is nothing left to compute.
+
+    Args:
+        path: An ONNX file with a batch dimension, overwritten.
+        samples: The model's samples, an npz.
+
+    Returns:
+        How many shapes were settled.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    constants = {each.name for each in model.graph.initializer}
+    reshapes = [node for node in model.graph.node if node.op_type == "Reshape"]
+    asked = sorted({node.input[1] for node in reshapes} - constants)
+    if not asked:
+        return 0
+    settled = {
+        name: shape
+        for name, *seen in zip(asked, *_values(model, asked, samples), strict=True)
+        if (shape := _settled(*seen)) is not None
+    }
+    for name, shape in settled.items():
+        model.graph.initializer.append(numpy_helper.from_array(shape, f"{name}_settled"))
+    for node in reshapes:
+        if node.input[1] in settled:
+            node.input[1] += "_settled"
+    drop_unused(model)
+    save_onnx(model, path)
+    return len(settled)
+
+
+def _values(model: Any, names: Sequence[str], samples: Path) -> list[list[Array]]:
+    """Returns what some tensors hold in a call with fewer and in one with more rows."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    looking = onnx.ModelProto()
+    looking.CopyFrom(model)
+    looking.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.INT64, [None]) for name in names
+    )
+    session = onnxruntime.InferenceSession(
+        looking.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    feed = _feed(file_specs(model)[0], samples)
+    return [
+        session.run(list(names), {name: array[:rows] for name, array in feed.items()})
+        for rows in (_ROWS - 2, _ROWS)
+    ]
+
+
+def _settled(few: Array, many: Array) -> Array | None:
+    """Returns a shape with -1 where it follows the rows; None when that does not say it all."""
+    if few.shape != many.shape or (few <= 0).any():
+        return None
+    follows = few != many
+    return np.where(follows, -1, few).astype(np.int64) if follows.sum() <= 1 else None
 
 
 def _feed(inputs: Sequence[TensorSpec], samples: Path) -> Mapping[str, Array]:

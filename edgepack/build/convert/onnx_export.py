@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgepack.build.convert.job import Job, Outcome
-from edgepack.build.convert.onnx_batch import name_batch, rows_problem
+from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_shapes
 from edgepack.build.convert.onnx_file import file_specs, save_onnx
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
@@ -42,10 +42,10 @@ def write_onnx_base(job: Job) -> Outcome:
     if job.source.suffix == ".onnx" and job.form is not Form.NATIVE:
         raise ConversionError("an ONNX file is used in the form it has")
     path, notes = job.out / "base.onnx", ""
-    problem = _write_in_rows(job, path) if job.batched else None
+    problem = _write_in_rows(job, path) if job.needs.rows else None
     if problem is not None:
         notes = f"batch 1: {problem}"
-    if problem is not None or not job.batched:
+    if problem is not None or not job.needs.rows:
         save_onnx(_make(job, batched=False), path)
     inputs, outputs = file_specs(onnx.load(str(path)))
     return Outcome(inputs=inputs, outputs=outputs, notes=notes)
@@ -63,7 +63,10 @@ def _write_in_rows(job: Job, path: Path) -> str | None:
         save_onnx(_make(job, batched=True), path)
     except Exception as error:  # noqa: BLE001 - a layer that needs a fixed batch raises anything
         return last_words(str(error)) or type(error).__name__
-    return rows_problem(path, job.samples)
+    problem = rows_problem(path, job.samples)
+    if problem is None and settle_shapes(path, job.samples):
+        problem = rows_problem(path, job.samples)
+    return problem
 
 
 def _exported(job: Job, *, batched: bool) -> Any:

@@ -105,6 +105,48 @@ def merge_initializers(model: Any) -> None:
     _drop_initializers(model, set(renamed))
 
 
+def sort_nodes(model: Any) -> None:
+    """Puts every node of the main graph behind those it reads from, as the format asks for.
+
+    ONNX Runtime's converter to half precision puts its casts at the end.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output if name}
+    placed: set[int] = set()
+    order: list[Any] = []
+    # Not by recursion: an unrolled graph is thousands of nodes deep.
+    waiting = list(reversed(model.graph.node))
+    while waiting:
+        node = waiting[-1]
+        if id(node) in placed:
+            waiting.pop()
+            continue
+        read = [makers[name] for name in _outer_names(node, outputs=False) if name in makers]
+        missing = [each for each in read if id(each) not in placed]
+        if missing:
+            waiting += missing
+            continue
+        placed.add(id(node))
+        order.append(waiting.pop())
+    kept = [type(node).FromString(node.SerializeToString()) for node in order]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def drop_unused(model: Any) -> None:
+    """Drops the nodes and constants of the main graph whose values nobody reads."""
+    nodes = list(model.graph.node)
+    while True:
+        read = {each.name for each in model.graph.output}
+        read |= {name for node in nodes for name in _outer_names(node, outputs=False)}
+        kept = [node for node in nodes if read.intersection(node.output)]
+        if len(kept) == len(nodes):
+            break
+        nodes = kept
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    _drop_initializers(model, {each.name for each in model.graph.initializer} - read)
+
+
 def head_product(model: Any) -> list[str]:
     """Returns the names of the matrix products that the outputs come from; may be empty."""
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -150,7 +192,7 @@ def _number_names(graph: Any) -> None:
     graph.initializer.extend(used)
 
 
-def _outer_names(node: Any) -> Iterator[str]:
+def _outer_names(node: Any, *, outputs: bool = True) -> Iterator[str]:
     yield from node.input
     for attribute in node.attribute:
         if attribute.HasField("g"):
@@ -158,7 +200,10 @@ def _outer_names(node: Any) -> Iterator[str]:
             inner |= {each.name for each in [*attribute.g.input, *attribute.g.initializer]}
             for each in attribute.g.node:
                 yield from (name for name in _outer_names(each) if name not in inner)
-    yield from node.output
+            if not outputs:
+                yield from (each.name for each in attribute.g.output if each.name not in inner)
+    if outputs:
+        yield from node.output
 
 
 def _rename(node: Any, names: Mapping[str, str]) -> None:

@@ -20,13 +20,18 @@ from edgepack.build.convert.onnx_file import (
     head_product,
     merge_initializers,
     save_onnx,
+    sort_nodes,
     tie_tables,
 )
+from edgepack.build.convert.onnx_topk import stage_top_k
 from edgepack.formats.errors import ConversionError
 from edgepack.formats.variants import Precision
 
 #: Products and what hands integers on between them; sums and normalisations stay float.
 _STATIC_TYPES: Final = ["MatMul", "Gemm", "Conv", "ConvTranspose", "Gather", "MaxPool", "Relu"]
+#: Products, and looking up rows of the table they share.
+_CARD_TYPES: Final = ["MatMul", "Gemm", "Conv", "Gather"]
+_RECURRENT: Final = ("GRU", "LSTM")
 _DYNAMIC_TYPES: Final = ["MatMul", "Gemm", "Gather", "LSTM"]
 #: Scores near each other must not become equal before they are ranked.
 _FLOAT_TYPES: Final = ["TopK", "Softmax", "LogSoftmax"]
@@ -52,13 +57,17 @@ def write_onnx(job: Job) -> Outcome:
     notes = ""
     if precision.is_int8:
         _refuse_loops(model)
-        model, notes = (
-            _static(model, job) if precision is Precision.STATIC_INT8 else _dynamic(model, job.out)
-        )
+        if precision is not Precision.STATIC_INT8:
+            model, notes = _dynamic(model, job.out)
+        else:
+            model, notes = _even(model, job) if job.needs.card else _static(model, job)
     elif precision is Precision.FP16:
         model = _half(model)
+        sort_nodes(model)
     merge_initializers(model)
     tie_tables(model)
+    if job.needs.card and stage_top_k(model):
+        notes = ", ".join(filter(None, (notes, "top-k in stages")))
     del model.graph.value_info[:]
     save_onnx(model, job.out / job.spec.file_name)
     inputs, outputs = file_specs(model)
@@ -128,10 +137,60 @@ def _static(model: Any, job: Job) -> tuple[Any, str]:
     have a fixed range. In a graph for several rows that product stays float: a dynamic range is
     that of the whole call, and a row's answer would depend on the others.
     """
+    head = head_product(model)
+    quantised = _quantised(model, job, _STATIC_TYPES, exclude=head, unsigned=True)
+    inputs, _ = file_specs(model)
+    # ONNX Runtime has no static LSTM, and no integer GRU at all.
+    lstms = [node.name for node in model.graph.node if node.op_type == "LSTM"]
+    together = job.needs.rows and all(spec.shape[:1] == (-1,) for spec in inputs)
+    if together:
+        parts = ["integer products", *(["float scoring"] if head else [])]
+        floats = sorted({n.op_type for n in model.graph.node if n.op_type in _RECURRENT})
+        return quantised, ", ".join([*parts, *(f"float {name}" for name in floats)])
+    if head or lstms:
+        quantised, _ = _dynamic(quantised, job.out, nodes=[*head, *lstms], types=_DYNAMIC_TYPES)
+    kept = [name for name in ("GRU",) if any(n.op_type == name for n in model.graph.node)]
+    parts = ["integer products", *(["dynamic scoring"] if head else [])]
+    parts += [*(["dynamic LSTM"] if lstms else []), *(f"float {name}" for name in kept)]
+    return quantised, ", ".join(parts)
+
+
+def _even(model: Any, job: Job) -> tuple[Any, str]:
+    """Quantises over real inputs the way a card's integer products take it.
+
+    Signed, with zero in the middle; the item table is one, with one scale, for looking up and
+    for scoring. Products hand on floats, so scores are not rounded before they are ranked.
+
+    Source: NVIDIA TensorRT's developer guide, "Working with Quantized Types": explicit
+    quantisation is symmetric.
+    """
+    quantised = _quantised(model, job, _CARD_TYPES, exclude=(), unsigned=False)
+    floats = sorted({node.op_type for node in model.graph.node if node.op_type in _RECURRENT})
+    return quantised, ", ".join(["symmetric integer products", *(f"float {n}" for n in floats)])
+
+
+def _quantised(
+    model: Any, job: Job, types: Sequence[str], *, exclude: Sequence[str], unsigned: bool
+) -> Any:
+    """Runs ONNX Runtime's static quantiser.
+
+    Args:
+        model: An ONNX model.
+        job: Where it may write, and the samples to calibrate with.
+        types: Operator types to quantise.
+        exclude: Nodes that stay float.
+        unsigned: 0 to 255 with a zero point, outputs too; else -127 to 127 around zero, inputs
+            and weights only.
+    """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    head = head_product(model)
+    kind = QuantType.QUInt8 if unsigned else QuantType.QInt8
+    even = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "OpTypesToExcludeOutputQuantization": list(types),
+    }
     before, after = job.out / "before.onnx", job.out / "after.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(model), str(before))
     inputs, _ = file_specs(model)
@@ -141,29 +200,17 @@ def _static(model: Any, job: Job) -> tuple[Any, str]:
             after,
             _Calibration(job.samples, inputs),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_STATIC_TYPES,
-            nodes_to_exclude=head,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QUInt8,
+            op_types_to_quantize=list(types),
+            nodes_to_exclude=list(exclude),
+            activation_type=kind,
+            weight_type=kind,
             per_channel=False,
+            extra_options={} if unsigned else even,
         )
-        quantised = onnx.load(str(after))
+        return onnx.load(str(after))
     finally:
         before.unlink(missing_ok=True)
         after.unlink(missing_ok=True)
-    # ONNX Runtime has no static LSTM, and no integer GRU at all.
-    lstms = [node.name for node in model.graph.node if node.op_type == "LSTM"]
-    together = job.batched and all(spec.shape[:1] == (-1,) for spec in inputs)
-    if together:
-        parts = ["integer products", *(["float scoring"] if head else [])]
-        floats = sorted({n.op_type for n in model.graph.node if n.op_type in ("GRU", "LSTM")})
-        return quantised, ", ".join([*parts, *(f"float {name}" for name in floats)])
-    if head or lstms:
-        quantised, _ = _dynamic(quantised, job.out, nodes=[*head, *lstms], types=_DYNAMIC_TYPES)
-    kept = [name for name in ("GRU",) if any(n.op_type == name for n in model.graph.node)]
-    parts = ["integer products", *(["dynamic scoring"] if head else [])]
-    parts += [*(["dynamic LSTM"] if lstms else []), *(f"float {name}" for name in kept)]
-    return quantised, ", ".join(parts)
 
 
 class _Calibration:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final
 
+from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.formats.variants import Format, Precision, VariantSpec
 
 #: Raised when the same inputs give other bytes than before, so that caches forget those.
-RECIPE_VERSION: Final = 5
+RECIPE_VERSION: Final = 6
 
 #: Up to here the unrolled form is tried first where both work: it is about twice as fast as
 #: a loop, and every step adds some 2 kB to the file.
@@ -84,7 +85,7 @@ def variant_key(
     graph_top_k: int | None,
     samples_sha256: str,
     tools: dict[str, str],
-    batched: bool = False,
+    needs: Needs = NO_NEEDS,
 ) -> dict[str, Any]:
     """Returns everything that one rung of one variant depends on, as a cache key.
 
@@ -95,14 +96,14 @@ def variant_key(
         graph_top_k: Items the finished graph returns; None for a tensor model.
         samples_sha256: Calibration data; a tensor model's shapes come from it too.
         tools: Version by package.
-        batched: Whether it is to take any number of rows in one call.
+        needs: What its target needs of the graph.
     """
     # Only static int8 and tensor models read the samples; leaving them out elsewhere keeps
     # an entry alive when only the calibration data changed.
     reads_samples = spec.precision is Precision.STATIC_INT8 or graph_top_k is None
     return {
         # Left out where it says nothing: what was made before is found again.
-        **({"batched": True} if batched else {}),
+        **needs.key(),
         "recipe": RECIPE_VERSION,
         "variant": spec.name,
         "form": str(form),

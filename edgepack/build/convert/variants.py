@@ -17,7 +17,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from edgepack.build.artifacts import ConvertedVariant, Progress, SilentProgress, TrainedModel
+from edgepack.build.artifacts import (
+    NO_NEEDS,
+    ConvertedVariant,
+    Needs,
+    Progress,
+    SilentProgress,
+    TrainedModel,
+)
 from edgepack.build.cache import Cache
 from edgepack.build.convert.job import Job, JobKind, Outcome
 from edgepack.build.convert.process import (
@@ -54,7 +61,7 @@ def convert_variants(
     limits: Limits | None = None,
     progress: Progress | None = None,
     runner: Runner = start_worker,
-    batched: Sequence[VariantSpec] = (),
+    needing: Sequence[tuple[VariantSpec, Needs]] = (),
 ) -> list[ConvertedVariant]:
     """Converts a model to variants.
 
@@ -66,25 +73,25 @@ def convert_variants(
         limits: What one process may take.
         progress: Told of each finished variant.
         runner: Starts the processes.
-        batched: ONNX variants that are to take any number of rows in one call. One whose model
-            or precision does not allow it has a batch of 1, and says why.
+        needing: ONNX variants of which a target needs more. One whose model or precision does
+            not allow several rows has a batch of 1, and says why.
 
     Returns:
-        One for each spec in its order, then one for each of `batched`; one that could not be
+        One for each spec in its order, then one for each of `needing`; one that could not be
         made has a `failure`.
 
     Raises:
         MissingExtraError: TensorFlow or the ONNX tools are not installed.
     """
-    _check_tools(model, (*specs, *batched))
+    wanted = [*((spec, NO_NEEDS) for spec in specs), *needing]
+    _check_tools(model, [spec for spec, _ in wanted])
     progress = progress or SilentProgress()
     work = _Conversion(model, cache, limits or Limits(), runner)
-    progress.start(_TASK, len(specs) + len(batched))
-    wanted = [*((spec, False) for spec in specs), *((spec, True) for spec in batched)]
+    progress.start(_TASK, len(wanted))
 
-    def convert(each: tuple[VariantSpec, bool]) -> ConvertedVariant:
-        spec, in_rows = each
-        variant = work.convert(spec, batched=in_rows)
+    def convert(each: tuple[VariantSpec, Needs]) -> ConvertedVariant:
+        spec, needs = each
+        variant = work.convert(spec, needs)
         progress.advance(_TASK, note=spec.name)
         return variant
 
@@ -93,8 +100,8 @@ def convert_variants(
         # Both start with the slow part, reading the model with TensorFlow.
         first: list[Future[None]] = [pool.submit(work.prepare_graph)] if _is_keras(model) else []
         onnx = [each for each in wanted if each[0].format is Format.ONNX]
-        kinds = {in_rows and not rounds_by_batch(spec) for spec, in_rows in onnx}
-        first += [pool.submit(work.prepare_onnx, batched=each) for each in sorted(kinds)]
+        kinds = {needs.rows and not rounds_by_batch(spec) for spec, needs in onnx}
+        first += [pool.submit(work.prepare_onnx, in_rows=each) for each in sorted(kinds)]
         for each in first:
             each.result()
         return list(pool.map(convert, wanted))
@@ -154,11 +161,11 @@ class _Conversion:
         self._tools = tool_versions()
         self._stopped = threading.Event()
 
-    def convert(self, spec: VariantSpec, *, batched: bool = False) -> ConvertedVariant:
+    def convert(self, spec: VariantSpec, needs: Needs) -> ConvertedVariant:
         """Climbs down a variant's ladder until a rung works."""
-        if batched and rounds_by_batch(spec):
-            fixed = self.convert(spec)
-            return replace(fixed, batched=True, fixed_because=_ROUNDS_BY_BATCH)
+        if needs.rows and rounds_by_batch(spec):
+            fixed = self.convert(spec, replace(needs, rows=False))
+            return replace(fixed, needs=needs, fixed_because=_ROUNDS_BY_BATCH)
         started = monotonic()
         if spec.format is Format.TFLITE and not _is_keras(self._model):
             return ConvertedVariant(spec, None, failure=_NO_WAY_TO_TFLITE)
@@ -169,19 +176,19 @@ class _Conversion:
         failures: dict[Form, str] = {}
         fresh = False
         for form in ladder(spec, steps):
-            key = self._variant_key(spec, form, batched=batched)
+            key = self._variant_key(spec, form, needs)
             fresh = fresh or self._cache.find("variant", key) is None
-            found = self._try_rung(spec, form, key, batched=batched)
+            found = self._try_rung(spec, form, key, needs)
             if isinstance(found, ConvertedVariant):
                 elapsed_s = monotonic() - started if fresh else 0.0
                 notes = _notes(form, found.notes, failures)
-                return replace(found, notes=notes, elapsed_s=elapsed_s, batched=batched)
+                return replace(found, notes=notes, elapsed_s=elapsed_s, needs=needs)
             failures[form] = found
         return ConvertedVariant(
             *(spec, None),
             failure=_join(failures),
             elapsed_s=monotonic() - started,
-            batched=batched,
+            needs=needs,
         )
 
     def graph(self) -> tuple[Path, Outcome]:
@@ -207,10 +214,10 @@ class _Conversion:
         with contextlib.suppress(ConversionError):
             self.graph()
 
-    def prepare_onnx(self, *, batched: bool = False) -> None:
+    def prepare_onnx(self, *, in_rows: bool) -> None:
         """Makes the base of the ONNX variants; a failure shows again when it is used."""
         with contextlib.suppress(NotKeptError):
-            self._onnx_base(Form.NATIVE, batched=batched)
+            self._onnx_base(Form.NATIVE, in_rows=in_rows)
 
     def obtain(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:
         """Does a job through the cache.
@@ -244,11 +251,11 @@ class _Conversion:
                     child.kill()
 
     def _try_rung(
-        self, spec: VariantSpec, form: Form, key: Mapping[str, Any], *, batched: bool
+        self, spec: VariantSpec, form: Form, key: Mapping[str, Any], needs: Needs
     ) -> ConvertedVariant | str:
         """Returns the variant, or why this form does not work."""
         try:
-            source = self._source(spec, form, batched=batched)
+            source = self._source(spec, form, in_rows=needs.rows)
             if isinstance(source, str):
                 return source
             folder, outcome = self._through_cache(
@@ -258,7 +265,7 @@ class _Conversion:
                     *(JobKind(str(spec.format)), source, Path(), self._model.samples_path),
                     form=form,
                     spec=spec,
-                    batched=batched,
+                    needs=needs,
                 ),
             )
         except NotKeptError as error:
@@ -275,38 +282,38 @@ class _Conversion:
             inputs=outcome.inputs,
             outputs=outcome.outputs,
             notes=outcome.notes,
-            fixed_because=self._fixed_because(form, batched),
+            fixed_because=self._fixed_because(form, in_rows=needs.rows),
         )
 
-    def _fixed_because(self, form: Form, batched: bool) -> str:
+    def _fixed_because(self, form: Form, *, in_rows: bool) -> str:
         """Says why a graph that was to take several rows does not."""
-        return self._onnx_base(form, batched=True)[1].notes if batched else ""
+        return self._onnx_base(form, in_rows=True)[1].notes if in_rows else ""
 
-    def _source(self, spec: VariantSpec, form: Form, *, batched: bool) -> Path | str:
+    def _source(self, spec: VariantSpec, form: Form, *, in_rows: bool) -> Path | str:
         if spec.format is Format.TFLITE:
             source = self.graph()[0] / form
             return source if source.is_dir() else f"this model has no {form} form"
-        folder, outcome = self._onnx_base(form, batched=batched)
+        folder, outcome = self._onnx_base(form, in_rows=in_rows)
         return outcome.failure or folder / "base.onnx"
 
-    def _onnx_base(self, form: Form, *, batched: bool = False) -> tuple[Path, Outcome]:
+    def _onnx_base(self, form: Form, *, in_rows: bool) -> tuple[Path, Outcome]:
+        # Only rows are the base's matter; what a card needs is done to each variant.
+        needs = Needs(rows=in_rows)
         return self.obtain(
             "onnx-base",
             {
-                **({"batched": True} if batched else {}),
+                **needs.key(),
                 "form": str(form),
                 "samples": self._model.samples_sha256 if self._model.kind == "tensor" else None,
             },
             Job(
                 *(JobKind.ONNX_BASE, self._model.model_path, Path(), self._model.samples_path),
                 form=form,
-                batched=batched,
+                needs=needs,
             ),
         )
 
-    def _variant_key(
-        self, spec: VariantSpec, form: Form, *, batched: bool = False
-    ) -> dict[str, Any]:
+    def _variant_key(self, spec: VariantSpec, form: Form, needs: Needs) -> dict[str, Any]:
         return variant_key(
             spec=spec,
             form=form,
@@ -314,7 +321,7 @@ class _Conversion:
             graph_top_k=self._model.graph_top_k,
             samples_sha256=self._model.samples_sha256,
             tools=self._tools,
-            batched=batched,
+            needs=needs,
         )
 
     def _through_cache(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:

@@ -144,7 +144,7 @@ def _candidate(row: VariantRow, max_batch: int) -> Candidate:
         quality=row.quality.to_json() if row.quality else {},
         preflight=row.preflight or {},
         verification=row.verification or {},
-        max_batch=max_batch if variant.batched and variant.takes_rows else 1,
+        max_batch=max_batch if variant.needs.rows and variant.takes_rows else 1,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgepack.build.artifacts import Progress, TrainedModel
+from edgepack.build.artifacts import NO_NEEDS, Needs, Progress, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.choose import Choice, VariantRow, Verdict, choose
 from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
@@ -58,12 +58,12 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     """
     targets = _targets(request)
     check_out(request.out)
-    specs, batched = _specs(request, targets)
+    specs, needing = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
     benches = {target.name: _benches(request, target, cache, progress) for target in targets}
     prover = Prover(cache, mirror=request.mirror)
     model, everything = convert_and_measure(
-        request.model, specs, cache, request.jobs, progress, batched
+        request.model, specs, cache, request.jobs, progress, needing
     )
     bundles, rows, failures = [], [], {}
     for target in targets:
@@ -90,14 +90,14 @@ def _targets(request: BuildRequest) -> list[Target]:
 
 
 def _made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
-    """Picks the files with a batch dimension where the target asks for it, else those without."""
-    return [each for each in measured if each.variant.batched is target.batches(each.variant.spec)]
+    """Picks the files that were made for what the target needs."""
+    return [each for each in measured if each.variant.needs == target.needs(each.variant.spec)]
 
 
 def _specs(
     request: BuildRequest, targets: Sequence[Target]
-) -> tuple[list[VariantSpec], list[VariantSpec]]:
-    """Returns the variants to be made with a batch of 1, and those for several rows."""
+) -> tuple[list[VariantSpec], list[tuple[VariantSpec, Needs]]]:
+    """Returns the variants that every box takes, and those of which a target needs more."""
     allowed = {spec for target in targets for spec in target.variants}
     if request.variants is not None:
         unknown = [spec.name for spec in request.variants if spec not in allowed]
@@ -107,10 +107,11 @@ def _specs(
                 hint="`edgepack targets show NAME` lists what it allows",
             )
         allowed &= set(request.variants)
-    wanted = {(spec, target.batches(spec)) for target in targets for spec in target.variants}
-    specs = [spec for spec in ALL_VARIANTS if spec in allowed]
-    fixed, batched = ([s for s in specs if (s, rows) in wanted] for rows in (False, True))
-    return fixed, batched
+    wanted = {(spec, target.needs(spec)) for target in targets for spec in target.variants}
+    kinds = sorted({needs for _, needs in wanted})
+    made = [(s, n) for n in kinds for s in ALL_VARIANTS if s in allowed and (s, n) in wanted]
+    plain = [spec for spec, needs in made if needs == NO_NEEDS]
+    return plain, [each for each in made if each[1] != NO_NEEDS]
 
 
 def _benches(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edgepack.build.artifacts import ConvertedVariant, Progress, Quality, TrainedModel
+from edgepack.build.artifacts import ConvertedVariant, Needs, Progress, Quality, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.convert import convert_variants
 from edgepack.build.pipeline.model import obtain_model
@@ -43,7 +43,7 @@ def convert_and_measure(
     cache: Cache,
     jobs: int,
     progress: Progress,
-    batched: Sequence[VariantSpec] = (),
+    needing: Sequence[tuple[VariantSpec, Needs]] = (),
 ) -> tuple[TrainedModel, list[MeasuredVariant]]:
     """Obtains a model, converts it and measures every variant.
 
@@ -53,13 +53,13 @@ def convert_and_measure(
         cache: Keeps all of it.
         jobs: Processes at a time.
         progress: Told of each step.
-        batched: Variants that are to take several rows in one call.
+        needing: Variants of which a target needs more than every box takes.
 
     Returns:
-        The model, and a measured variant for each spec in its order, then for each of `batched`.
+        The model, and a measured variant for each spec in its order, then for each of `needing`.
     """
     model = obtain_model(request, cache, progress)
-    converted = convert_variants(model, specs, cache, jobs=jobs, progress=progress, batched=batched)
+    converted = convert_variants(model, specs, cache, jobs=jobs, progress=progress, needing=needing)
     return model, measure_all(model, converted, cache, jobs, progress)
 
 

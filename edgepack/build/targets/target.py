@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.errors import ConfigError, did_you_mean
 from edgepack.formats.manifest import TargetInfo
@@ -137,9 +138,12 @@ class Target:
         """The architecture in Debian's words."""
         return {"x86_64": "amd64", "aarch64": "arm64"}[self.arch]
 
-    def batches(self, spec: VariantSpec) -> bool:
-        """Whether a variant is asked for with a batch dimension: only ONNX files can have one."""
-        return self.max_batch > 1 and spec.format is Format.ONNX
+    def needs(self, spec: VariantSpec) -> Needs:
+        """Returns what it needs of a variant beyond what every box takes; only ONNX can give it."""
+        if spec.format is not Format.ONNX:
+            return NO_NEEDS
+        names = {runtime.name for runtime in self.runtimes}
+        return Needs(rows=self.max_batch > 1, card=RuntimeName.ONNXRUNTIME_GPU in names)
 
     def runtime(self, name: str) -> Runtime:
         """Returns one of its runtimes.

@@ -12,10 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgepack.build.convert.onnx_file import (
+    drop_unused,
     file_specs,
     head_product,
     merge_initializers,
     save_onnx,
+    sort_nodes,
     tie_tables,
 )
 
@@ -103,3 +105,47 @@ def test_what_the_host_wrote_into_a_file_does_not_reach_its_bytes(
     helper.set_model_props(model, {"note": note})
     save_onnx(model, marked)
     assert plain.read_bytes() == marked.read_bytes()
+
+
+def test_nodes_out_of_order_are_put_behind_what_they_read() -> None:
+    model = _model(lambda table: table.T)
+    before, nodes = _answer(model), list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    with pytest.raises(onnx.checker.ValidationError, match="topologically sorted"):
+        onnx.checker.check_model(model)
+    sort_nodes(model)
+    onnx.checker.check_model(model, full_check=True)
+    for want, got in zip(before, _answer(model), strict=True):
+        np.testing.assert_array_equal(want, got)
+
+
+def test_what_nobody_reads_is_dropped_and_what_a_subgraph_reads_is_kept() -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["read_inside"], ["chosen"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, [1])],
+    )
+    straight = helper.make_graph(
+        [], "other", [], [helper.make_tensor_value_info("straight", TensorProto.FLOAT, [1])]
+    )
+    one = np.array([1], dtype=np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Neg", ["x"], ["read_inside"]),
+            helper.make_node("Abs", ["x"], ["straight"]),
+            helper.make_node("Shape", ["x"], ["unused"]),
+            helper.make_node("Cast", ["unused"], ["unused_too"], to=TensorProto.FLOAT),
+            helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=straight),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(np.array(True), "yes"), numpy_helper.from_array(one, "spare")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    drop_unused(model)
+    assert [node.op_type for node in model.graph.node] == ["Neg", "Abs", "If"]
+    assert [each.name for each in model.graph.initializer] == ["yes"]
+    assert ReferenceEvaluator(model).run(None, {"x": one})[0].tolist() == [-1.0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.build.artifacts import ConvertedVariant, Gate, SilentProgress, TrainedModel
+from edgepack.build.artifacts import ConvertedVariant, Gate, Needs, SilentProgress, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.convert import convert_variants, reference_outputs
 from edgepack.build.convert.job import Job, JobKind, Outcome
@@ -19,6 +19,8 @@ from edgepack.build.process import ChildResult
 from edgepack.formats.errors import ConversionError
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import VariantSpec, parse_variant_name
+
+ROWS = Needs(rows=True)
 
 HISTORY = TensorSpec("history", "int32", (1, 20))
 TIMED_OUT = -1
@@ -33,12 +35,12 @@ class SimulatedConverter:
     recurrent_steps: int = 0
     behaviour: Behaviour = lambda job: None
     jobs: list[tuple[JobKind, str, Form]] = field(default_factory=list)
-    batched: list[bool] = field(default_factory=list)
+    needs: list[Needs] = field(default_factory=list)
     base_notes: str = ""
 
     def __call__(self, job: Job, limits: Limits) -> ChildResult:
         self.jobs.append((job.kind, job.spec.name if job.spec else "", job.form))
-        self.batched.append(job.batched)
+        self.needs.append(job.needs)
         result = self.behaviour(job)
         if isinstance(result, str):
             Outcome(failure=result).write(job.out)
@@ -271,9 +273,9 @@ def test_files_with_and_without_a_batch_are_made_once_each(tmp_path: Path, cache
     specs = [parse_variant_name(name) for name in ("onnx-fp32", "onnx-fp16")]
     model = _model(tmp_path)
     for _ in range(2):
-        found = convert_variants(model, specs, cache, runner=converter, batched=specs[:1])
-        asked = [(each.spec.name, each.batched) for each in found]
-        assert asked == [("onnx-fp32", False), ("onnx-fp16", False), ("onnx-fp32", True)]
+        found = convert_variants(model, specs, cache, runner=converter, needing=[(specs[0], ROWS)])
+        asked = [(each.spec.name, each.needs) for each in found]
+        assert asked == [("onnx-fp32", Needs()), ("onnx-fp16", Needs()), ("onnx-fp32", ROWS)]
     assert converter.count(JobKind.ONNX_BASE) == 2
     assert converter.count(JobKind.ONNX) == 3
 
@@ -283,10 +285,11 @@ def test_a_variant_that_rounds_by_the_call_is_made_with_a_batch_of_one(
 ) -> None:
     converter = SimulatedConverter()
     spec = parse_variant_name("onnx-dynamic-int8")
-    (found,) = convert_variants(_model(tmp_path), [], cache, runner=converter, batched=[spec])
-    assert (found.batched, found.takes_rows) == (True, False)
+    model = _model(tmp_path)
+    (found,) = convert_variants(model, [], cache, runner=converter, needing=[(spec, ROWS)])
+    assert (found.needs, found.takes_rows) == (ROWS, False)
     assert "rounds by the whole call" in found.fixed_because
-    assert not any(converter.batched)
+    assert not any(needs.rows for needs in converter.needs)
 
 
 def test_why_a_model_has_no_batch_is_said_with_each_of_its_variants(
@@ -295,8 +298,20 @@ def test_why_a_model_has_no_batch_is_said_with_each_of_its_variants(
     converter = SimulatedConverter(base_notes="batch 1: the first extent of x is fixed")
     spec = parse_variant_name("onnx-fp32")
     fixed, found = convert_variants(
-        _model(tmp_path), [spec], cache, runner=converter, batched=[spec]
+        _model(tmp_path), [spec], cache, runner=converter, needing=[(spec, ROWS)]
     )
     assert found.fixed_because == "batch 1: the first extent of x is fixed"
     assert found.explained("it runs") == f"it runs; {found.fixed_because}"
     assert fixed.explained("it runs") == "it runs"
+
+
+def test_what_a_card_needs_is_another_variant_of_the_same_base(
+    tmp_path: Path, cache: Cache
+) -> None:
+    converter = SimulatedConverter()
+    spec, both = parse_variant_name("onnx-fp16"), Needs(rows=True, card=True)
+    model, needing = _model(tmp_path), [(spec, ROWS), (spec, both)]
+    found = convert_variants(model, [], cache, runner=converter, needing=needing)
+    assert [each.needs for each in found] == [ROWS, both]
+    assert converter.count(JobKind.ONNX_BASE) == 1
+    assert converter.count(JobKind.ONNX) == 2

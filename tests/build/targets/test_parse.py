@@ -204,15 +204,22 @@ _ONNX = GOOD.replace('"litert"\nversion = "2.3.0"', '"onnxruntime"\nversion = "1
 def test_a_target_may_ask_for_several_rows_in_one_call() -> None:
     target = parse(_ONNX + "[variants]\nmax_batch = 64\n")
     assert target.max_batch == 64
-    batched = [spec.name for spec in target.variants if target.batches(spec)]
+    batched = [spec.name for spec in target.variants if target.needs(spec).rows]
     assert batched == [spec.name for spec in target.variants if spec.format is Format.ONNX]
+    assert not any(target.needs(spec).card for spec in target.variants)
+
+
+def test_only_a_target_with_a_card_needs_what_a_card_is_good_at() -> None:
+    for name, wanted in (("gpu", True), ("cpu", False), ("arm64", False)):
+        target = load_target(name)
+        assert {target.needs(spec).card for spec in target.variants} == {wanted}
 
 
 def test_a_target_that_asks_for_one_row_is_the_one_that_does_not_say() -> None:
     said, unsaid = parse(_ONNX + "[variants]\nmax_batch = 1\n"), parse(_ONNX)
     assert said.definition() == unsaid.definition()
     assert said.sha256() != parse(_ONNX + "[variants]\nmax_batch = 2\n").sha256()
-    assert not any(said.batches(spec) for spec in said.variants)
+    assert not any(said.needs(spec).rows for spec in said.variants)
 
 
 @pytest.mark.parametrize(
