@@ -1,0 +1,186 @@
+"""Which bundles an image is made from, and the folder a tool builds it in.
+
+It is not aware of tools or registries. Used by `make`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgepack.build.image.platforms import Platform, platform_of
+from edgepack.build.shipped import shipped_file
+from edgepack.formats.errors import BundleError, ConfigError, EdgepackError
+from edgepack.formats.manifest import ExternalWheel, Manifest
+from edgepack.runner.boot import external
+from edgepack.runner.boot.archive import Bundle, open_bundle
+
+DOCKERFILE: Final = "Dockerfile.arm64"
+_STAGE_MEMBER: Final = "edgepack/runner/boot/stage.py"
+_WHEELS: Final = "wheels"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBundle:
+    """A verified bundle and the platform it is for."""
+
+    bundle: Bundle
+    platform: Platform
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+    @property
+    def target(self) -> str:
+        """The target it was built for."""
+        return self.bundle.manifest.target.name
+
+
+def choose_bundles(
+    targets: Sequence[str], named: Sequence[Path], folder: Path
+) -> tuple[ImageBundle, ...]:
+    """Finds and verifies one bundle for each target.
+
+    Args:
+        targets: Names of targets; empty for those of the named bundles.
+        named: Bundles that were named.
+        folder: Where else to look: the newest bundle of a target there is taken.
+
+    Returns:
+        The bundles, in the order of the targets.
+
+    Raises:
+        ConfigError: None is there for a target, or they do not make one image.
+        BundleError: One is damaged, or older than images.
+    """
+    given = {path: open_bundle(path).manifest.target.name for path in named}
+    if targets and (foreign := [path for path in named if given[path] not in targets]):
+        path = foreign[0]
+        raise ConfigError(
+            f"{path} is for the target {given[path]}, not for {', '.join(targets)}",
+            hint=f"add --target {given[path]}, or leave --target out",
+        )
+    paths = [path for path in named if not targets]
+    for target in dict.fromkeys(targets):
+        own = [path for path in named if given[path] == target]
+        paths += own or [_newest(target, folder)]
+    bundles = tuple(_verified(path) for path in dict.fromkeys(paths))
+    if not bundles:
+        raise ConfigError(
+            "no bundle to make an image from", hint="name one with --bundle, or a --target"
+        )
+    _check_together(bundles)
+    return bundles
+
+
+def make_context(
+    folder: Path, bundle: ImageBundle, wheels: Path | None, *, base_named: bool
+) -> dict[str, str]:
+    """Writes the folder that a tool builds in.
+
+    Args:
+        folder: A new folder; it is made here.
+        bundle: The bundle.
+        wheels: A folder with the wheels that thin bundles leave out.
+        base_named: Whether the base was chosen by the user, and may bring those wheels.
+
+    Returns:
+        The Dockerfile's arguments for it.
+
+    Raises:
+        ConfigError: A wheel is missing.
+        BundleError: A wheel is another one.
+    """
+    folder.mkdir()
+    shutil.copyfile(shipped_file(DOCKERFILE), folder / "Dockerfile")
+    _link(bundle.bundle.path, folder / "bundle.pyz")
+    arguments = {"BUNDLE": "bundle.pyz"}
+    needed = bundle.manifest.runtime.external
+    if needed and wheels is None and not base_named:
+        raise _explain_wheels(bundle, needed)
+    if needed and wheels is not None:
+        (folder / _WHEELS).mkdir()
+        for wheel in needed:
+            path = wheels / wheel.filename
+            if not path.is_file():
+                raise _explain_wheels(bundle, needed)
+            external.check_wheel(path, wheel)
+            _link(path, folder / _WHEELS / wheel.filename)
+        arguments["WHEELS"] = f"{_WHEELS}/*.whl"
+    return arguments
+
+
+def _newest(target: str, folder: Path) -> Path:
+    found = sorted(_fitting(target, folder), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise ConfigError(
+            f"there is no bundle for {target} in {folder}",
+            hint=f"edgepack build --target {target}, or name one with --bundle FILE",
+        )
+    return found[-1]
+
+
+def _fitting(target: str, folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.glob("*.pyz")):
+        try:
+            if open_bundle(path).manifest.target.name == target:
+                yield path
+        except EdgepackError:
+            # Another program's file, or a damaged one; it cannot be said whose it is.
+            continue
+
+
+def _verified(path: Path) -> ImageBundle:
+    bundle = open_bundle(path).verify()
+    with zipfile.ZipFile(path) as archive:
+        if _STAGE_MEMBER not in archive.namelist():
+            raise BundleError(
+                f"{path} was built by an edgepack that did not know images",
+                hint=f"edgepack build --target {bundle.manifest.target.name}",
+            )
+    info = bundle.manifest.target
+    return ImageBundle(bundle, platform_of(info.arch, info.os))
+
+
+def _check_together(bundles: Sequence[ImageBundle]) -> None:
+    by_platform: dict[Platform, ImageBundle] = {}
+    for each in bundles:
+        other = by_platform.setdefault(each.platform, each)
+        if other is not each:
+            raise ConfigError(
+                f"{other.target} and {each.target} are both {each.platform}, and an image has one "
+                "variant for each platform",
+                hint="make two images with two tags",
+            )
+    models = {(each.manifest.model.name, each.manifest.model.version) for each in bundles}
+    if len(models) > 1:
+        words = ", ".join(f"{name} {version}" for name, version in sorted(models))
+        raise ConfigError(
+            f"the bundles hold different models: {words}", hint="one image holds one model"
+        )
+
+
+def _explain_wheels(bundle: ImageBundle, needed: Sequence[ExternalWheel]) -> ConfigError:
+    names = ", ".join(wheel.filename for wheel in needed)
+    first = needed[0]
+    return ConfigError(
+        f"the bundle for {bundle.target} leaves out {names}, and the image needs it",
+        hint=(
+            "give its folder with --wheels DIR, or a base that has "
+            f"{first.name} {first.version} with --base"
+        ),
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
