@@ -56,6 +56,12 @@ _HELPER_TIMEOUT_S = 30
 @click.option("--wheels", type=_PATH, metavar="DIR", help="Wheels that a thin bundle leaves out.")
 @click.option("--push", is_flag=True, help="Push it, with its bill of materials.")
 @click.option("--output", metavar="oci:DIR", help="Write it to a folder in the OCI image layout.")
+@click.option(
+    "--context",
+    type=_PATH,
+    metavar="DIR",
+    help="Make the folders that the tool builds from in DIR, and keep them.",
+)
 @json_option
 def image(as_json: bool, tool: ToolName | None, **options: Any) -> None:
     """Make a container image from a bundle.
@@ -95,6 +101,7 @@ def _request(
     wheels: Path | None,
     push: bool,
     output: str | None,
+    context: Path | None,
 ) -> ImageRequest:
     from edgepack.build.image import ImageRequest
     from edgepack.build.image.output import parse_output
@@ -113,6 +120,7 @@ def _request(
         wheels=wheels,
         push=push,
         output=None if output is None else parse_output(output),
+        context=context,
         epoch=_epoch(os.environ.get("SOURCE_DATE_EPOCH")),
     )
 

@@ -86,7 +86,7 @@ def make_context(
     """Writes the folder that a tool builds in.
 
     Args:
-        folder: A new folder; it is made here.
+        folder: Made here; what an earlier one left there is removed.
         bundle: The bundle.
         wheels: A folder with the wheels that thin bundles leave out.
         base_named: Whether the base was chosen by the user, and may bring those wheels.
@@ -98,7 +98,8 @@ def make_context(
         ConfigError: A wheel is missing.
         BundleError: A wheel is another one.
     """
-    folder.mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     shutil.copyfile(shipped_file(DOCKERFILE), folder / "Dockerfile")
     _link(bundle.bundle.path, folder / "bundle.pyz")
     arguments = {"BUNDLE": "bundle.pyz"}

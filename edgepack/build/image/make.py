@@ -60,6 +60,7 @@ class ImageRequest:
         wheels: A folder with the wheels that thin bundles leave out.
         push: Push it.
         output: A folder to write the OCI layout to, or None.
+        context: A folder to make the tool's own folders in, and to keep; None for none.
         epoch: The time that everything in it gets, in seconds since 1970.
     """
 
@@ -72,6 +73,7 @@ class ImageRequest:
     wheels: Path | None = None
     push: bool = False
     output: Path | None = None
+    context: Path | None = None
     epoch: int = 0
 
 
@@ -270,7 +272,8 @@ class _Making:
 
     def _build(self, bundle: ImageBundle, base: Base, build_base: Base, work: Path) -> BuiltImage:
         request, around = self._request, self._around
-        context = work / f"context-{bundle.target}"
+        kept = request.context
+        context = (work if kept is None else kept.absolute()) / f"context-{bundle.target}"
         arguments = make_context(
             context, bundle, request.wheels, base_named=request.base is not None
         )
@@ -318,16 +321,14 @@ class _Making:
         manifest = finished.layout.read(finished.top)
         for each in (finished.top, manifest["config"], *manifest["layers"]):
             bare.take(finished.layout, each)
-        names = {REF_NAME: LAYOUT_NAME, _DOCKER_NAME: str(name)}
+        # podman and buildah read the first, docker the second.
+        names = {REF_NAME: tag, _DOCKER_NAME: str(name)}
         bare.finish([{**finished.top, "annotations": names}])
         archive = work / "image.tar"
-        if around.tool.name == "docker":
-            with tarfile.open(archive, "w") as file:
-                file.add(bare.path, arcname="")
-        image_id = str(manifest["config"]["digest"])
+        with tarfile.open(archive, "w") as file:
+            file.add(bare.path, arcname="")
         with _told(around.progress, f"Loading into {around.tool.name}"):
-            for command in around.tool.load(bare.path, archive, image_id, tag):
-                self._run(command)
+            self._run(around.tool.load(archive))
 
     def _run(self, command: Command) -> None:
         self._commands.append(shlex.join(command))

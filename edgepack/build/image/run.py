@@ -63,7 +63,7 @@ _CAUSES: Final[Sequence[tuple[str, str, str]]] = (
         "check the network and the base image's name",
     ),
     (
-        r"operation not permitted|newuidmap|user namespace",
+        r"operation not permitted|newuidmap|user namespace|error running container",
         "{tool} may not do this here",
         "run it where containers may be built; inside a container set BUILDAH_ISOLATION=chroot",
     ),

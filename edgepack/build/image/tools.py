@@ -63,14 +63,11 @@ class Tool(Protocol):
         """Returns the commands that remove what a build, failed or not, left in the tool."""
         ...
 
-    def load(self, layout: Path, archive: Path, image_id: str, tag: str) -> list[Command]:
-        """Returns the commands that put a finished image into the tool's own storage.
+    def load(self, archive: Path) -> Command:
+        """Returns the command that puts a finished image into the tool's own storage.
 
         Args:
-            layout: The image, of one platform.
-            archive: The same as a tar archive.
-            image_id: Digest of its configuration.
-            tag: Its name there.
+            archive: The image of one platform, a tar of an OCI layout that holds its name.
         """
         ...
 
@@ -92,9 +89,9 @@ class Docker:
         """Returns nothing: no name was given."""
         return []
 
-    def load(self, layout: Path, archive: Path, image_id: str, tag: str) -> list[Command]:
-        """Returns one command; docker reads archives in the OCI layout since version 25."""
-        return [["docker", "load", "--input", str(archive)]]
+    def load(self, archive: Path) -> Command:
+        """Returns the command; docker reads archives in the OCI layout since version 25."""
+        return ["docker", "load", "--input", str(archive)]
 
 
 class Buildah:
@@ -118,12 +115,9 @@ class Buildah:
         """Returns the draft's removal."""
         return [[self.name, "rmi", "--force", job.draft]]
 
-    def load(self, layout: Path, archive: Path, image_id: str, tag: str) -> list[Command]:
-        """Returns the commands that pull it from the layout and give it its name."""
-        return [
-            [self.name, "pull", "--quiet", f"oci:{layout}:{LAYOUT_NAME}"],
-            [self.name, "tag", image_id.removeprefix("sha256:"), tag],
-        ]
+    def load(self, archive: Path) -> Command:
+        """Returns the command."""
+        return [self.name, "pull", "--quiet", f"oci-archive:{archive}"]
 
     def _verb(self) -> str:
         return "bud"
@@ -133,6 +127,10 @@ class Podman(Buildah):
     """Podman, which builds with buildah's code."""
 
     name: ToolName = "podman"
+
+    def load(self, archive: Path) -> Command:
+        """Returns the command."""
+        return [self.name, "load", "--input", str(archive)]
 
     def _verb(self) -> str:
         return "build"
