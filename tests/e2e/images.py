@@ -107,7 +107,7 @@ def push_base(roots: Mapping[str, Path], name: str, work: Path) -> None:
         digest = f"sha256:{sha256_hex(archive.read_bytes())}"
         shutil.move(archive, layout.blob(digest))
         size = layout.blob(digest).stat().st_size
-        config = {
+        config: dict[str, Any] = {
             "architecture": architecture,
             "os": "linux",
             "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]},
@@ -118,7 +118,7 @@ def push_base(roots: Mapping[str, Path], name: str, work: Path) -> None:
             "digest": digest,
             "size": size,
         }
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": layout.write_json(config, CONFIG),
@@ -229,6 +229,43 @@ def unpack(layout: Layout, platform: str, folder: Path) -> ImageOnDisk:
         raise AssertionError(f"no {platform} in {layout.path}")
     folder.mkdir()
     for layer in manifest["layers"]:
-        command = ["tar", "--extract", "--gzip", "--file", layout.blob(layer["digest"])]
-        subprocess.run([*command, "--directory", folder, "--no-same-owner"], check=True)
+        archive = str(layout.blob(layer["digest"]))
+        command = ["tar", "--extract", "--gzip", "--file", archive, "--no-same-owner"]
+        subprocess.run([*command, "--directory", str(folder)], check=True)
     return ImageOnDisk(folder, config)
+
+
+class Storage:
+    """A storage of buildah's and podman's of its own, and how they are run with it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = folder / "storage.conf"
+        lines = ["[storage]", 'driver = "vfs"', f'graphroot = "{folder}/root"']
+        settings.write_text("\n".join([*lines, f'runroot = "{folder}/run"', ""]))
+        (folder / "home").mkdir(exist_ok=True)
+        self.folder = folder
+        self.environment = {
+            "CONTAINERS_STORAGE_CONF": str(settings),
+            # The tests run where no namespaces of an engine can be had.
+            "BUILDAH_ISOLATION": "chroot",
+            # Nobody's logins.
+            "HOME": str(folder / "home"),
+            "XDG_RUNTIME_DIR": str(folder / "home"),
+        }
+
+    def buildah(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs buildah."""
+        return subprocess.run(
+            ["buildah", *arguments],
+            env={**os.environ, **self.environment},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def names(self) -> list[str]:
+        """The names of all images in it."""
+        return self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").stdout.split()
