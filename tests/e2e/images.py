@@ -112,6 +112,8 @@ def push_base(roots: Mapping[str, Path], name: str, work: Path) -> None:
             "os": "linux",
             "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256_hex(plain)}"]},
+            # buildah holds the layers against it.
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "base"}],
         }
         layer = {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",

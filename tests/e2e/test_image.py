@@ -158,6 +158,7 @@ def test_the_image_serves_without_emulated_building_as_its_user_and_read_only(
         for sequence in golden.sequences[:4]:
             body = {"history": list(sequence.history), "k": 10, "exclude_seen": False}
             request = urllib.request.Request(f"{address}/recommend", json.dumps(body).encode())
+            request.add_header("Content-Type", "application/json")
             with urllib.request.urlopen(request, timeout=60) as answer:
                 items = json.load(answer)["items"]
             wanted = GoldenSequence(sequence.history, sequence.items[:10], sequence.scores[:10])
@@ -175,21 +176,23 @@ def test_the_image_serves_without_emulated_building_as_its_user_and_read_only(
     assert {"device_id", "pycache"} <= {path.name for path in (tmp_path / "one").iterdir()}
 
 
-def test_two_containers_have_two_device_ids_and_report(
+def test_two_containers_have_two_device_ids_and_the_benchmark_reports(
     arm_image: ImageOnDisk, tmp_path: Path
 ) -> None:
-    ids = []
-    for name in ("one", "two"):
-        state = tmp_path / name
+    one, two = tmp_path / "one", tmp_path / "two"
+    for state in (one, two):
         state.mkdir()
-        argv = (*arm_image.entrypoint, "bench", "--duration", "quick")
-        done = arm_image.run(state, *argv, "--out", f"{STATE}/report.json")
-        assert done.returncode == 0, done.stderr
-        report = json.loads((state / "report.json").read_text())
-        assert check_report(report) == []
-        assert "emulated" in report["trust"]["reasons"]
-        ids.append((state / "device_id").read_text())
+    argv = (*arm_image.entrypoint, "bench", "--duration", "quick")
+    done = arm_image.run(one, *argv, "--out", f"{STATE}/report.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((one / "report.json").read_text())
+    assert check_report(report) == []
+    assert "emulated" in report["trust"]["reasons"]
+    with serving(arm_image, two):
+        pass
+    ids = [(state / "device_id").read_text() for state in (one, two)]
     assert ids[0] != ids[1]
+    assert report["device_id"] == ids[0].strip()
 
 
 def test_another_build_from_scratch_gives_the_same_image(
@@ -269,7 +272,7 @@ def test_without_push_and_output_it_is_in_the_tools_own_storage(
     )
     assert result.status == 0, result.stderr
     assert "in the storage of buildah as session:1.0.0" in result.stdout
-    names = storage.buildah("images", "--format", "{{.Name}}:{{.Tag}}").stdout.split()
+    names = storage.names()
     assert "localhost/session:1.0.0" in names
     assert not [name for name in names if "edgepack-draft" in name]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from edgepack.build.image.media import INDEXES
+from edgepack.build.image.media import INDEXES, Descriptor
 from edgepack.build.image.platforms import Platform
 from edgepack.build.image.reference import Reference
 from edgepack.build.image.registry import FetchedManifest, Registry
@@ -27,12 +27,14 @@ class PlatformBase:
     Attributes:
         pinned: Its name with the digest of that platform's manifest.
         digest: That digest.
-        layers: How many layers it has.
+        layers: The descriptors of its layers.
+        diff_ids: Digests of their content, unpacked.
     """
 
     pinned: str
     digest: str
-    layers: int
+    layers: tuple[Descriptor, ...]
+    diff_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ def resolve_base(
     for platform in wanted:
         manifest, config = _find(top, platform, registry, reference, option)
         found[platform] = PlatformBase(
-            reference.at(manifest.digest), manifest.digest, len(config["rootfs"]["diff_ids"])
+            reference.at(manifest.digest),
+            manifest.digest,
+            tuple(manifest.document["layers"]),
+            tuple(config["rootfs"]["diff_ids"]),
         )
     return Base(str(reference), top.digest, found)
 

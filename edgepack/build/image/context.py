@@ -80,23 +80,40 @@ def choose_bundles(
     return bundles
 
 
-def make_context(
-    folder: Path, bundle: ImageBundle, wheels: Path | None, *, base_named: bool
-) -> dict[str, str]:
+def check_wheels(bundle: ImageBundle, wheels: Path | None, *, base_named: bool) -> None:
+    """Makes sure that what a thin bundle leaves out comes from somewhere.
+
+    Args:
+        bundle: The bundle.
+        wheels: A folder with the wheels that thin bundles leave out.
+        base_named: Whether the base was chosen by the user, and may bring those wheels.
+
+    Raises:
+        ConfigError: A wheel is missing.
+        BundleError: A wheel is another one.
+    """
+    needed = bundle.manifest.runtime.external
+    if needed and wheels is None and not base_named:
+        raise _explain_wheels(bundle, needed)
+    if wheels is None:
+        return
+    for wheel in needed:
+        path = wheels / wheel.filename
+        if not path.is_file():
+            raise _explain_wheels(bundle, needed)
+        external.check_wheel(path, wheel)
+
+
+def make_context(folder: Path, bundle: ImageBundle, wheels: Path | None) -> dict[str, str]:
     """Writes the folder that a tool builds in.
 
     Args:
         folder: Made here; what an earlier one left there is removed.
         bundle: The bundle.
-        wheels: A folder with the wheels that thin bundles leave out.
-        base_named: Whether the base was chosen by the user, and may bring those wheels.
+        wheels: A folder with the wheels that thin bundles leave out; see `check_wheels`.
 
     Returns:
         The Dockerfile's arguments for it.
-
-    Raises:
-        ConfigError: A wheel is missing.
-        BundleError: A wheel is another one.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -104,16 +121,10 @@ def make_context(
     _link(bundle.bundle.path, folder / "bundle.pyz")
     arguments = {"BUNDLE": "bundle.pyz"}
     needed = bundle.manifest.runtime.external
-    if needed and wheels is None and not base_named:
-        raise _explain_wheels(bundle, needed)
     if needed and wheels is not None:
         (folder / _WHEELS).mkdir()
         for wheel in needed:
-            path = wheels / wheel.filename
-            if not path.is_file():
-                raise _explain_wheels(bundle, needed)
-            external.check_wheel(path, wheel)
-            _link(path, folder / _WHEELS / wheel.filename)
+            _link(wheels / wheel.filename, folder / _WHEELS / wheel.filename)
         arguments["WHEELS"] = f"{_WHEELS}/*.whl"
     return arguments
 

@@ -131,12 +131,13 @@ def _stored(document: Mapping[str, Any], name: str, path: Path) -> Credentials |
     if not entry.get("auth"):
         return None
     try:
-        user, colon, secret = base64.b64decode(entry["auth"]).decode().partition(":")
+        text = base64.b64decode(entry["auth"], validate=True).decode()
+        user, secret = text.split(":", maxsplit=1)
     except (binascii.Error, ValueError) as error:
         raise ConfigError(
             f"{path}: the login for {name} cannot be read", hint=f"log in to {name} anew"
         ) from error
-    return Credentials(user, secret.rstrip("\0")) if colon else None
+    return Credentials(user, secret.rstrip("\0"))
 
 
 def _helped(document: Mapping[str, Any], name: str, ask: AskHelper) -> Credentials | None:

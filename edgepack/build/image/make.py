@@ -21,7 +21,12 @@ from edgepack.build.artifacts import Progress, SilentProgress
 from edgepack.build.emulate.binfmt import ensure_interpreter
 from edgepack.build.image.base import DEFAULT_BASE, Base, resolve_base
 from edgepack.build.image.contents import Contents, look_into
-from edgepack.build.image.context import ImageBundle, choose_bundles, make_context
+from edgepack.build.image.context import (
+    ImageBundle,
+    check_wheels,
+    choose_bundles,
+    make_context,
+)
 from edgepack.build.image.finish import BuiltImage, FinishedImage, finish_image
 from edgepack.build.image.layout import Layout
 from edgepack.build.image.media import (
@@ -39,6 +44,7 @@ from edgepack.build.image.push import Pushed, push_image
 from edgepack.build.image.reference import Reference, parse_reference
 from edgepack.build.image.registry import Registry, is_loopback
 from edgepack.build.image.run import RunCommand, check_result, run_command
+from edgepack.build.image.sharing import share_base_layers
 from edgepack.build.image.tools import LAYOUT_NAME, BuildJob, Command, Tool, ToolName
 from edgepack.formats.errors import ConfigError, MissingToolError
 
@@ -189,6 +195,8 @@ class _Making:
                 check_output(request.output)
             with _told(around.progress, "Verifying"):
                 bundles = choose_bundles(request.targets, request.bundles, request.dist)
+            for bundle in bundles:
+                check_wheels(bundle, request.wheels, base_named=request.base is not None)
             if len(bundles) > 1 and not request.push and request.output is None:
                 raise ConfigError(
                     "an image for several platforms is not put into a tool's own storage",
@@ -273,10 +281,10 @@ class _Making:
     def _build(self, bundle: ImageBundle, base: Base, build_base: Base, work: Path) -> BuiltImage:
         request, around = self._request, self._around
         kept = request.context
-        context = (work if kept is None else kept.absolute()) / f"context-{bundle.target}"
-        arguments = make_context(
-            context, bundle, request.wheels, base_named=request.base is not None
-        )
+        context = (
+            work if kept is None else kept.absolute()
+        ) / f"context-{bundle.platform.architecture}"
+        arguments = make_context(context, bundle, request.wheels)
         arguments["BASE"] = base.pinned(bundle.platform)
         arguments["BUILD_BASE"] = build_base.pinned(around.host)
         platform_base = base.platforms.get(bundle.platform)
@@ -286,8 +294,8 @@ class _Making:
         job = BuildJob(
             context=context,
             platform=bundle.platform,
-            layout=work / f"layout-{bundle.target}",
-            draft=f"localhost/edgepack-draft:{bundle.target}-{os.getpid()}",
+            layout=work / f"layout-{bundle.platform.architecture}",
+            draft=f"localhost/edgepack-draft:{bundle.platform.architecture}-{os.getpid()}",
             epoch=request.epoch,
             build_args=arguments,
             labels=labels,
@@ -301,6 +309,12 @@ class _Making:
             for command in around.tool.clean(job):
                 # What was never made cannot be removed, and is nobody's fault.
                 around.run(command, around.environment)
+        if platform_base is not None:
+            with _told(around.progress, "Taking over the base's layers"):
+                registry = around.open_registry(self._base_name)
+                share_base_layers(
+                    Layout(job.layout), platform_base.layers, platform_base.diff_ids, registry
+                )
         return BuiltImage(Layout(job.layout), bundle.platform, labels, bundle.bundle.sbom)
 
     def _look(self, bundle: ImageBundle, image: BuiltImage, base: Base) -> Contents:
@@ -311,7 +325,7 @@ class _Making:
             image.layout.read(descriptor),
             platform=bundle.platform,
             python=bundle.manifest.target.python,
-            base_layers=None if platform_base is None else platform_base.layers,
+            base_layers=None if platform_base is None else len(platform_base.layers),
         )
 
     def _load(self, finished: FinishedImage, tag: str, name: Reference, work: Path) -> None:
@@ -321,8 +335,10 @@ class _Making:
         manifest = finished.layout.read(finished.top)
         for each in (finished.top, manifest["config"], *manifest["layers"]):
             bare.take(finished.layout, each)
-        # podman and buildah read the first, docker the second.
-        names = {REF_NAME: tag, _DOCKER_NAME: str(name)}
+        names = {REF_NAME: tag}
+        if around.tool.name == "docker":
+            # The others would read it too, and what a short name means differs between them.
+            names[_DOCKER_NAME] = str(name)
         bare.finish([{**finished.top, "annotations": names}])
         archive = work / "image.tar"
         with tarfile.open(archive, "w") as file:

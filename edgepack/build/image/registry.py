@@ -8,6 +8,7 @@ Source: OCI Distribution Specification 1.1; "Token Authentication Specification"
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import re
@@ -30,6 +31,7 @@ _TIMEOUT_S: Final = 60.0
 #: Manifests and configurations have a few kB; registries refuse more than 4 MiB.
 _MAX_JSON_BYTES: Final = 4 * 2**20
 _MAX_ERROR_BYTES: Final = 16 * 2**10
+_CHUNK_BYTES: Final = 2**20
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 1.0
 _LOOPBACK: Final = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
@@ -110,6 +112,23 @@ class Registry:
             raise ImageError(f"{self._name} gave other bytes for {digest}")
         document: Mapping[str, Any] = json.loads(data)
         return document
+
+    def fetch_blob(self, descriptor: Mapping[str, Any], path: Path) -> None:
+        """Downloads a blob of any size to a new file.
+
+        Raises:
+            ImageError: Its bytes are others than the descriptor says; there is no file then.
+        """
+        expected, left = str(descriptor["digest"]), int(descriptor["size"])
+        digest = hashlib.sha256()
+        with self._ask("GET", f"blobs/{expected}") as answer, path.open("wb") as file:
+            while left > 0 and (chunk := answer.read(min(left, _CHUNK_BYTES))):
+                left -= len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
+        if f"sha256:{digest.hexdigest()}" != expected:
+            path.unlink()
+            raise ImageError(f"{self._name} gave other bytes for {expected}")
 
     def push_blob(self, path: Path, digest: str) -> bool:
         """Uploads a blob that is not there yet.
