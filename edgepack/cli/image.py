@@ -18,6 +18,7 @@ from edgepack.formats.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from edgepack.build.image import ImageRequest, ImageResult
+    from edgepack.build.image.context import ImageBundle
     from edgepack.build.image.reference import Reference
     from edgepack.build.image.registry import Registry
     from edgepack.build.image.tools import ToolName
@@ -83,12 +84,31 @@ def image(as_json: bool, tool: ToolName | None, **options: Any) -> None:
     environment = dict(os.environ)
     found = find_tool(tool, shutil.which, _has_buildx)
     with shown_progress() as progress:
-        around = Around(found, _registries(environment), environment, progress=progress)
+        registries = _registries(environment)
+        around = Around(found, Bundles(), registries, environment, progress=progress)
         result = make_image(request, around)
     if as_json:
         print_json(result_to_json(result))
     else:
         _show(result)
+
+
+class Bundles:
+    """Reads bundles with the runner's code (a `BundleReader`)."""
+
+    def target(self, path: Path) -> str:
+        """Returns the target a bundle says it is for."""
+        from edgepack.runner.boot.archive import open_bundle
+
+        return open_bundle(path).manifest.target.name
+
+    def verify(self, path: Path) -> ImageBundle:
+        """Checks every byte of a bundle."""
+        from edgepack.build.image.context import ImageBundle
+        from edgepack.runner.boot.archive import open_bundle
+
+        found = open_bundle(path).verify()
+        return ImageBundle(path, found.manifest, found.release_id, found.sbom)
 
 
 def _request(

@@ -5,20 +5,19 @@ It is not aware of tools or registries. Used by `make`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from edgepack.build.image.platforms import Platform, platform_of
 from edgepack.build.shipped import shipped_file
 from edgepack.formats.errors import BundleError, ConfigError, EdgepackError
 from edgepack.formats.manifest import ExternalWheel, Manifest
-from edgepack.runner.boot import external
-from edgepack.runner.boot.archive import Bundle, open_bundle
 
 DOCKERFILE: Final = "Dockerfile.arm64"
 _STAGE_MEMBER: Final = "edgepack/runner/boot/stage.py"
@@ -27,24 +26,53 @@ _WHEELS: Final = "wheels"
 
 @dataclass(frozen=True, slots=True)
 class ImageBundle:
-    """A verified bundle and the platform it is for."""
+    """A bundle whose every byte was verified.
 
-    bundle: Bundle
-    platform: Platform
+    Attributes:
+        path: The file.
+        manifest: What it says about itself.
+        release_id: The release in it.
+        sbom: Its CycloneDX document.
+    """
+
+    path: Path
+    manifest: Manifest
+    release_id: str
+    sbom: Mapping[str, Any]
 
     @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about itself."""
-        return self.bundle.manifest
+    def platform(self) -> Platform:
+        """The platform it is for."""
+        return platform_of(self.manifest.target.arch, self.manifest.target.os)
 
     @property
     def target(self) -> str:
         """The target it was built for."""
-        return self.bundle.manifest.target.name
+        return self.manifest.target.name
+
+
+class BundleReader(Protocol):
+    """Reads bundles; the runner's code does, which the build side does not import."""
+
+    def target(self, path: Path) -> str:
+        """Returns the target a bundle says it is for.
+
+        Raises:
+            BundleError: Not a bundle.
+        """
+        ...
+
+    def verify(self, path: Path) -> ImageBundle:
+        """Checks every byte of a bundle.
+
+        Raises:
+            BundleError: What is wrong with it.
+        """
+        ...
 
 
 def choose_bundles(
-    targets: Sequence[str], named: Sequence[Path], folder: Path
+    targets: Sequence[str], named: Sequence[Path], folder: Path, reader: BundleReader
 ) -> tuple[ImageBundle, ...]:
     """Finds and verifies one bundle for each target.
 
@@ -52,6 +80,7 @@ def choose_bundles(
         targets: Names of targets; empty for those of the named bundles.
         named: Bundles that were named.
         folder: Where else to look: the newest bundle of a target there is taken.
+        reader: Reads bundles.
 
     Returns:
         The bundles, in the order of the targets.
@@ -60,7 +89,7 @@ def choose_bundles(
         ConfigError: None is there for a target, or they do not make one image.
         BundleError: One is damaged, or older than images.
     """
-    given = {path: open_bundle(path).manifest.target.name for path in named}
+    given = {path: reader.target(path) for path in named}
     if targets and (foreign := [path for path in named if given[path] not in targets]):
         path = foreign[0]
         raise ConfigError(
@@ -70,8 +99,8 @@ def choose_bundles(
     paths = [path for path in named if not targets]
     for target in dict.fromkeys(targets):
         own = [path for path in named if given[path] == target]
-        paths += own or [_newest(target, folder)]
-    bundles = tuple(_verified(path) for path in dict.fromkeys(paths))
+        paths += own or [_newest(target, folder, reader)]
+    bundles = tuple(_verified(path, reader) for path in dict.fromkeys(paths))
     if not bundles:
         raise ConfigError(
             "no bundle to make an image from", hint="name one with --bundle, or a --target"
@@ -101,7 +130,7 @@ def check_wheels(bundle: ImageBundle, wheels: Path | None, *, base_named: bool) 
         path = wheels / wheel.filename
         if not path.is_file():
             raise _explain_wheels(bundle, needed)
-        external.check_wheel(path, wheel)
+        _check_wheel(path, wheel)
 
 
 def make_context(folder: Path, bundle: ImageBundle, wheels: Path | None) -> dict[str, str]:
@@ -118,7 +147,7 @@ def make_context(folder: Path, bundle: ImageBundle, wheels: Path | None) -> dict
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(shipped_file(DOCKERFILE), folder / "Dockerfile")
-    _link(bundle.bundle.path, folder / "bundle.pyz")
+    _link(bundle.path, folder / "bundle.pyz")
     arguments = {"BUNDLE": "bundle.pyz"}
     needed = bundle.manifest.runtime.external
     if needed and wheels is not None:
@@ -129,8 +158,8 @@ def make_context(folder: Path, bundle: ImageBundle, wheels: Path | None) -> dict
     return arguments
 
 
-def _newest(target: str, folder: Path) -> Path:
-    found = sorted(_fitting(target, folder), key=lambda path: path.stat().st_mtime_ns)
+def _newest(target: str, folder: Path, reader: BundleReader) -> Path:
+    found = sorted(_fitting(target, folder, reader), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise ConfigError(
             f"there is no bundle for {target} in {folder}",
@@ -139,26 +168,35 @@ def _newest(target: str, folder: Path) -> Path:
     return found[-1]
 
 
-def _fitting(target: str, folder: Path) -> Iterator[Path]:
+def _fitting(target: str, folder: Path, reader: BundleReader) -> Iterator[Path]:
     for path in sorted(folder.glob("*.pyz")):
         try:
-            if open_bundle(path).manifest.target.name == target:
+            if reader.target(path) == target:
                 yield path
         except EdgepackError:
             # Another program's file, or a damaged one; it cannot be said whose it is.
             continue
 
 
-def _verified(path: Path) -> ImageBundle:
-    bundle = open_bundle(path).verify()
+def _verified(path: Path, reader: BundleReader) -> ImageBundle:
+    bundle = reader.verify(path)
     with zipfile.ZipFile(path) as archive:
         if _STAGE_MEMBER not in archive.namelist():
             raise BundleError(
                 f"{path} was built by an edgepack that did not know images",
-                hint=f"edgepack build --target {bundle.manifest.target.name}",
+                hint=f"edgepack build --target {bundle.target}",
             )
-    info = bundle.manifest.target
-    return ImageBundle(bundle, platform_of(info.arch, info.os))
+    return bundle
+
+
+def _check_wheel(path: Path, wheel: ExternalWheel) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wheel.sha256:
+        raise BundleError(
+            f"{path} has SHA-256 {found}; the bundle was built with {wheel.sha256}",
+            hint="get the very wheel that the bundle was built with",
+        )
 
 
 def _check_together(bundles: Sequence[ImageBundle]) -> None:

@@ -22,6 +22,7 @@ from edgepack.build.emulate.binfmt import ensure_interpreter
 from edgepack.build.image.base import DEFAULT_BASE, Base, resolve_base
 from edgepack.build.image.contents import Contents, look_into
 from edgepack.build.image.context import (
+    BundleReader,
     ImageBundle,
     check_wheels,
     choose_bundles,
@@ -89,6 +90,7 @@ class Around:
 
     Attributes:
         tool: The container tool.
+        reader: Reads bundles.
         open_registry: Gives access to a registry.
         environment: Of the tool.
         run: Runs the tool.
@@ -97,6 +99,7 @@ class Around:
     """
 
     tool: Tool
+    reader: BundleReader
     open_registry: Callable[[Reference], Registry]
     environment: Mapping[str, str]
     run: RunCommand = run_command
@@ -194,7 +197,9 @@ class _Making:
             if request.output is not None:
                 check_output(request.output)
             with _told(around.progress, "Verifying"):
-                bundles = choose_bundles(request.targets, request.bundles, request.dist)
+                bundles = choose_bundles(
+                    request.targets, request.bundles, request.dist, around.reader
+                )
             for bundle in bundles:
                 check_wheels(bundle, request.wheels, base_named=request.base is not None)
             if len(bundles) > 1 and not request.push and request.output is None:
@@ -315,7 +320,7 @@ class _Making:
                 share_base_layers(
                     Layout(job.layout), platform_base.layers, platform_base.diff_ids, registry
                 )
-        return BuiltImage(Layout(job.layout), bundle.platform, labels, bundle.bundle.sbom)
+        return BuiltImage(Layout(job.layout), bundle.platform, labels, bundle.sbom)
 
     def _look(self, bundle: ImageBundle, image: BuiltImage, base: Base) -> Contents:
         platform_base = base.platforms.get(bundle.platform)
@@ -382,7 +387,7 @@ def _annotations(bundle: ImageBundle, base: str, digest: str | None) -> dict[str
         DESCRIPTION: f"{model.name} for {target.name}: {manifest.candidates[0].variant} in "
         f"{manifest.runtime.name} {manifest.runtime.version}",
         VERSION: model.version,
-        REVISION: bundle.bundle.release_id,
+        REVISION: bundle.release_id,
         BASE_NAME: base,
     }
     return words | ({BASE_DIGEST: digest} if digest else {})
@@ -396,7 +401,7 @@ def _describe(
     return PlatformImage(
         bundle.target,
         bundle.platform,
-        bundle.bundle.release_id,
+        bundle.release_id,
         str(descriptor["digest"]),
         annotations.get(BASE_DIGEST),
         str(finished.sboms[number]["digest"]),

@@ -17,6 +17,7 @@ from edgepack.build.image.finish import HEALTHCHECK
 from edgepack.build.image.layout import Layout
 from edgepack.build.image.tools import Buildah
 from edgepack.build.process import ChildResult
+from edgepack.cli.image import Bundles
 from edgepack.formats.canonical import sha256_hex
 from edgepack.formats.errors import BundleError, ConfigError, ImageError
 from edgepack.formats.manifest import ExternalWheel
@@ -50,7 +51,7 @@ class Shop:
     def make(self, *targets: str, **changes: Any) -> ImageResult:
         """Runs `edgepack image` with the base of this shop."""
         run = changes.pop("run", self.engine)
-        around = Around(Buildah(), self.registry.open, {}, run, AMD)
+        around = Around(Buildah(), Bundles(), self.registry.open, {}, run, AMD)
         request = ImageRequest(targets=targets, dist=self.dist, base=BASE)
         return make_image(replace(request, **changes), around)
 
