@@ -6,21 +6,16 @@ import json
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.images import build_plain_image
-from edgepack.build.cache import Cache
-from edgepack.build.emulate import make_root
-from edgepack.build.emulate.root import check_tools
 from edgepack.build.image.finish import HEALTHCHECK
 from edgepack.build.image.layout import Layout
 from edgepack.build.image.media import CYCLONEDX
 from edgepack.build.image.reference import parse_reference
-from edgepack.build.targets import load_target
 from edgepack.formats.golden import GoldenSequence, GoldenSet, check_ranking
 from edgepack.formats.report import check_report
 from edgepack.runner.boot.archive import open_bundle
@@ -32,42 +27,11 @@ from tests.e2e.images import (
     ImageOnDisk,
     Storage,
     open_registry,
-    push_base,
-    registry_running,
     serving,
     unpack,
 )
 
 _MB = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    """An empty storage of buildah's."""
-    for program in ("buildah", "docker-registry", "bwrap"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    return Storage(tmp_path_factory.mktemp("storage"))
-
-
-@pytest.fixture(scope="module")
-def registry(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that lets everyone in."""
-    with registry_running(tmp_path_factory.mktemp("registry")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def base(registry: str, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A published base for both platforms: Debian 12's Python and no more."""
-    if problems := check_tools("aarch64"):
-        pytest.skip("; ".join(map(str, problems)))
-    roots = {
-        architecture: make_root(load_target(target), Cache(cache_dir)).path
-        for architecture, target in (("arm64", "arm64"), ("amd64", "cpu"))
-    }
-    push_base(roots, f"{registry}/base:bookworm", tmp_path_factory.mktemp("base"))
-    return f"{registry}/base:bookworm"
 
 
 class Made:
@@ -87,19 +51,19 @@ class Made:
 def made(
     run_cli: Cli,
     full_build: FullBuild,
-    base: str,
-    registry: str,
-    storage: Storage,
+    image_base: str,
+    image_registry: str,
+    image_storage: Storage,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Made:
     """`edgepack image` for arm64 and x86-64 in one call."""
     output = tmp_path_factory.mktemp("image") / "layout"
-    tag = f"{registry}/shop/session:1.0.0"
+    tag = f"{image_registry}/shop/session:1.0.0"
     bundles = [part for t in ("arm64", "cpu") for part in ("--bundle", str(full_build.bundle(t)))]
     result = run_cli(
         *("image", "--target", "arm64", "--target", "cpu", *bundles, "--tool", "buildah"),
-        *("--base", base, "--tag", tag, "--push", "--output", f"oci:{output}", "--json"),
-        env=storage.environment,
+        *("--base", image_base, "--tag", tag, "--push", "--output", f"oci:{output}", "--json"),
+        env=image_storage.environment,
     )
     assert result.status == 0, result.stderr
     return Made(result.value, output, tag)
@@ -112,12 +76,12 @@ def arm_image(made: Made, tmp_path_factory: pytest.TempPathFactory) -> ImageOnDi
 
 
 def test_one_index_holds_both_platforms_and_says_what_they_are_made_of(
-    made: Made, base: str, full_build: FullBuild
+    made: Made, image_base: str, full_build: FullBuild
 ) -> None:
     assert made.value["tool"] == "buildah"
     assert made.value["commands"][0].startswith("buildah bud ")
-    bases = open_registry(parse_reference(base, "base")).manifest("bookworm")
-    assert made.value["base"] == {"name": base, "digest": bases.digest}
+    bases = open_registry(parse_reference(image_base, "base")).manifest("bookworm")
+    assert made.value["base"] == {"name": image_base, "digest": bases.digest}
     by_platform = {each["platform"]["architecture"]: each for each in bases.document["manifests"]}
     found = {}
     for descriptor in made.layout.images():
@@ -133,7 +97,7 @@ def test_one_index_holds_both_platforms_and_says_what_they_are_made_of(
             assert words["org.opencontainers.image.title"] == "session"
             assert words["org.opencontainers.image.version"] == "1.0.0"
             assert words["org.opencontainers.image.revision"] == bundle.release_id
-            assert words["org.opencontainers.image.base.name"] == base
+            assert words["org.opencontainers.image.base.name"] == image_base
             digest = by_platform[architecture]["digest"]
             assert words["org.opencontainers.image.base.digest"] == digest
         assert config["config"]["User"] == f"{USER}:{USER}"
@@ -141,7 +105,9 @@ def test_one_index_holds_both_platforms_and_says_what_they_are_made_of(
         assert config["config"]["Healthcheck"] == HEALTHCHECK
         assert config["config"]["Cmd"] == ["serve", "--host", "0.0.0.0"]
         # The base's own layer is taken over as it is.
-        (shared,) = open_registry(parse_reference(base, "base")).manifest(digest).document["layers"]
+        (shared,) = (
+            open_registry(parse_reference(image_base, "base")).manifest(digest).document["layers"]
+        )
         assert manifest["layers"][0]["digest"] == shared["digest"]
 
 
@@ -199,11 +165,19 @@ def test_another_build_from_scratch_gives_the_same_image(
     made: Made,
     run_cli: Cli,
     full_build: FullBuild,
-    base: str,
+    image_base: str,
     tmp_path: Path,
 ) -> None:
     result = run_cli(
-        *("image", "--bundle", full_build.bundle("arm64"), "--tool", "buildah", "--base", base),
+        *(
+            "image",
+            "--bundle",
+            full_build.bundle("arm64"),
+            "--tool",
+            "buildah",
+            "--base",
+            image_base,
+        ),
         *("--output", f"oci:{tmp_path / 'layout'}", "--json"),
         env=Storage(tmp_path / "storage").environment,
     )
@@ -217,8 +191,8 @@ def test_the_image_adds_no_more_than_the_bundle_and_half_of_a_plain_one(
     made: Made,
     run_cli: Cli,
     full_build: FullBuild,
-    base: str,
-    storage: Storage,
+    image_base: str,
+    image_storage: Storage,
     tmp_path: Path,
 ) -> None:
     bundle = full_build.bundle("arm64")
@@ -229,12 +203,14 @@ def test_the_image_adds_no_more_than_the_bundle_and_half_of_a_plain_one(
     converted = run_cli("convert", *full_build.arguments[1:9], *variant, "--out", tmp_path)
     assert converted.status == 0, converted.stderr
     (model,) = tmp_path.rglob("*.onnx")
-    plain = build_plain_image(bundle, model, base, tmp_path / "plain", storage.environment)
+    plain = build_plain_image(
+        bundle, model, image_base, tmp_path / "plain", image_storage.environment
+    )
     assert added <= 0.5 * plain.added_bytes
 
 
 def test_what_was_pushed_can_be_pulled_with_its_bill_of_materials(
-    made: Made, full_build: FullBuild, storage: Storage
+    made: Made, full_build: FullBuild, image_storage: Storage
 ) -> None:
     registry = open_registry(parse_reference(made.tag, "tag"))
     assert registry.manifest("1.0.0").digest == made.value["digest"]
@@ -250,7 +226,7 @@ def test_what_was_pushed_can_be_pulled_with_its_bill_of_materials(
         sbom = registry.small_blob(artifact["layers"][0]["digest"])
         assert sbom == open_bundle(full_build.bundle(target)).sbom
         assert schema_problems(sbom) == []
-    pulled = storage.buildah("pull", "--quiet", "--tls-verify=false", made.tag)
+    pulled = image_storage.buildah("pull", "--quiet", "--tls-verify=false", made.tag)
     assert pulled.returncode == 0, pulled.stderr
     config = made.layout.read(
         next(
@@ -259,26 +235,26 @@ def test_what_was_pushed_can_be_pulled_with_its_bill_of_materials(
             if each.get("platform", {}).get("architecture") == "amd64"
         )
     )
-    inspected = json.loads(storage.buildah("inspect", "--type", "image", made.tag).stdout)
+    inspected = json.loads(image_storage.buildah("inspect", "--type", "image", made.tag).stdout)
     assert inspected["OCIv1"]["config"]["Labels"] == config["config"]["Labels"]
 
 
 def test_without_push_and_output_it_is_in_the_tools_own_storage(
-    run_cli: Cli, full_build: FullBuild, base: str, storage: Storage, made: Made
+    run_cli: Cli, full_build: FullBuild, image_base: str, image_storage: Storage, made: Made
 ) -> None:
     result: CliResult = run_cli(
-        *("image", "--bundle", full_build.bundle("cpu"), "--tool", "buildah", "--base", base),
-        env=storage.environment,
+        *("image", "--bundle", full_build.bundle("cpu"), "--tool", "buildah", "--base", image_base),
+        env=image_storage.environment,
     )
     assert result.status == 0, result.stderr
     assert "in the storage of buildah as session:1.0.0" in result.stdout
-    names = storage.names()
+    names = image_storage.names()
     assert "localhost/session:1.0.0" in names
     assert not [name for name in names if "edgepack-draft" in name]
 
 
 def test_the_dockerfile_works_as_it_is_typed(
-    full_build: FullBuild, base: str, storage: Storage, repository: Path, tmp_path: Path
+    full_build: FullBuild, image_base: str, image_storage: Storage, repository: Path, tmp_path: Path
 ) -> None:
     """As a person has it: the checkout's files, a bundle in dist/, one command."""
     for name in ("Dockerfile.arm64", ".dockerignore"):
@@ -288,17 +264,17 @@ def test_the_dockerfile_works_as_it_is_typed(
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "large").write_bytes(b"not to be sent")
     command = ["bud", "--layers", "--tls-verify=false", "--platform", "linux/amd64"]
-    command += ["--build-arg", f"BASE={base}", "-f", "Dockerfile.arm64", "-t", "typed"]
+    command += ["--build-arg", f"BASE={image_base}", "-f", "Dockerfile.arm64", "-t", "typed"]
     argument = f"BUNDLE=dist/{Path(bundle).name}"
-    done = storage.buildah(*command, "--build-arg", argument, ".", cwd=tmp_path)
+    done = image_storage.buildah(*command, "--build-arg", argument, ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    forgotten = storage.buildah(*command, ".", cwd=tmp_path)
+    forgotten = image_storage.buildah(*command, ".", cwd=tmp_path)
     assert forgotten.returncode != 0
     assert "bundles/amd64.pyz" in forgotten.stderr
 
 
-def test_skopeo_is_not_needed_to_read_the_folder(made: Made, storage: Storage) -> None:
-    pulled: subprocess.CompletedProcess[str] = storage.buildah(
+def test_skopeo_is_not_needed_to_read_the_folder(made: Made, image_storage: Storage) -> None:
+    pulled: subprocess.CompletedProcess[str] = image_storage.buildah(
         "pull", "--quiet", f"oci:{made.layout.path}:{made.tag}"
     )
     assert pulled.returncode == 0, pulled.stderr

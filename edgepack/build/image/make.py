@@ -47,7 +47,7 @@ from edgepack.build.image.registry import Registry, is_loopback
 from edgepack.build.image.run import RunCommand, check_result, run_command
 from edgepack.build.image.sharing import share_base_layers
 from edgepack.build.image.tools import LAYOUT_NAME, BuildJob, Command, Tool, ToolName
-from edgepack.formats.errors import ConfigError, MissingToolError
+from edgepack.formats.errors import ConfigError, MissingToolError, Problem
 
 #: Under this annotation docker finds the name of what it loads.
 _DOCKER_NAME = "io.containerd.image.name"
@@ -95,6 +95,7 @@ class Around:
         environment: Of the tool.
         run: Runs the tool.
         host: The platform that build stages run on.
+        emulator: Says what this machine lacks to run an architecture's programs.
         progress: Told what is done.
     """
 
@@ -104,6 +105,7 @@ class Around:
     environment: Mapping[str, str]
     run: RunCommand = run_command
     host: Platform = field(default_factory=host_platform)
+    emulator: Callable[[Any], Problem | None] = ensure_interpreter
     progress: Progress = field(default_factory=SilentProgress)
 
 
@@ -236,7 +238,7 @@ class _Making:
         build_base = resolve_base(named, [around.host], around.open_registry, "--build-base")
         if not build_base.platforms and self._build_base_name is None:
             for bundle in bundles:
-                _check_emulator(bundle, around.host)
+                _check_emulator(bundle, around)
         return base, build_base
 
     def _make(
@@ -365,17 +367,16 @@ def _told(progress: Progress, task: str) -> Iterator[None]:
         progress.finish(task)
 
 
-def _check_emulator(bundle: ImageBundle, host: Platform) -> None:
+def _check_emulator(bundle: ImageBundle, around: Around) -> None:
     """Refuses a build stage that this machine cannot run, before it is started."""
-    if bundle.platform == host:
+    if bundle.platform == around.host:
         return
-    arch: Any = bundle.manifest.target.arch
-    problem = ensure_interpreter(arch)
+    problem = around.emulator(bundle.manifest.target.arch)
     if problem is not None:
         raise MissingToolError(
             f"the base is only in the tool's own storage, so its {bundle.platform} variant has to "
             f"unpack the bundle here: {problem.where}: {problem.message}",
-            hint=f"name an image for {host} with --build-base; or {problem.hint}",
+            hint=f"name an image for {around.host} with --build-base; or {problem.hint}",
         )
 
 

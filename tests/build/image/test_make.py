@@ -19,7 +19,7 @@ from edgepack.build.image.tools import Buildah
 from edgepack.build.process import ChildResult
 from edgepack.cli.image import Bundles
 from edgepack.formats.canonical import sha256_hex
-from edgepack.formats.errors import BundleError, ConfigError, ImageError
+from edgepack.formats.errors import BundleError, ConfigError, ImageError, MissingToolError, Problem
 from edgepack.formats.manifest import ExternalWheel
 from tests.build.image.simulators import AMD, ARM, SimulatedEngine, SimulatedRegistry
 from tests.bundles import TINY_PROGRAM, pack, this_machine
@@ -338,6 +338,20 @@ def test_a_full_disk_here_is_told_too(shop: Shop, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ImageError, match="No space left on device") as caught:
         shop.make("kiosk", run=full)
     assert "TMPDIR" in str(caught.value.hint)
+
+
+def test_a_stage_that_would_need_an_emulator_is_refused_where_there_is_none(shop: Shop) -> None:
+    missing = Problem("/proc/sys/fs/binfmt_misc", "the kernel does not start aarch64 programs", "x")
+    around = Around(
+        Buildah(), Bundles(), shop.registry.open, {}, shop.engine, AMD, lambda arch: missing
+    )
+    request = ImageRequest(targets=("kiosk",), dist=shop.dist, base="localhost/own:1")
+    with pytest.raises(MissingToolError, match="does not start aarch64") as caught:
+        make_image(request, around)
+    assert "--build-base" in str(caught.value.hint)
+    assert shop.engine.commands == []
+    # With a registry's base nothing is emulated, so nothing is missed.
+    assert make_image(replace(request, base=BASE), around).loaded
 
 
 def test_a_folder_that_is_somebody_elses_is_left_alone(shop: Shop) -> None:
