@@ -186,6 +186,7 @@ class Registry:
             if error.code != HTTPStatus.UNAUTHORIZED:
                 raise self._explain(method, path, error) from error
             # Also when a token was sent: one for reading is not one for writing.
+            error.close()
             self._authorization = self._authorize(error.headers.get("WWW-Authenticate", ""))
         if self._authorization is None:
             raise self._refused("it wants a login, and there is none")
@@ -277,7 +278,8 @@ class _PassingError(ImageError):
 
 
 def _last_words(error: urllib.error.HTTPError) -> str:
-    data = error.read(_MAX_ERROR_BYTES)
+    with error:
+        data = error.read(_MAX_ERROR_BYTES)
     try:
         first = json.loads(data)["errors"][0]
         return str(first.get("message") or first.get("code"))[:200]
