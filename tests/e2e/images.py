@@ -243,8 +243,6 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         settings = folder / "storage.conf"
-        lines = ["[storage]", 'driver = "vfs"', f'graphroot = "{folder}/root"']
-        settings.write_text("\n".join([*lines, f'runroot = "{folder}/run"', ""]))
         (folder / "home").mkdir(exist_ok=True)
         self.folder = folder
         self.environment = {
@@ -255,6 +253,13 @@ class Storage:
             "HOME": str(folder / "home"),
             "XDG_RUNTIME_DIR": str(folder / "home"),
         }
+        for driver in ("overlay", "vfs"):
+            lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{folder}/root"']
+            settings.write_text("\n".join([*lines, f'runroot = "{folder}/run"', ""]))
+            # The first shares files between layers and is much quicker; not every disk has it.
+            if self.buildah("info").returncode == 0:
+                break
+            shutil.rmtree(folder / "root", ignore_errors=True)
 
     def buildah(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs buildah."""
