@@ -12,6 +12,7 @@ HTTP.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import shutil
@@ -131,7 +132,9 @@ def _write_context(bundle: Path, model: Path, folder: Path) -> None:
     (release / "manifest.json").write_text(json.dumps(document))
     command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(folder / "site")]
     command += ["--python-platform", "aarch64-manylinux_2_36", "--python-version", "3.11"]
-    _call([*command, "--only-binary", ":all:", *_PACKAGES], dict(os.environ))
+    # The versions of this environment's lock, so that the figure does not move by itself.
+    pins = [f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES]
+    _call([*command, "--only-binary", ":all:", *pins], dict(os.environ))
 
 
 def _size_of(folder: Path) -> int:
