@@ -121,6 +121,7 @@ def test_a_base_without_python_is_named(maker: Maker, image_registry: str, tmp_p
     assert "the bundle is for Python 3.11, and the base does not have it" in done.stderr
     assert not (tmp_path / "x").exists()
     assert not [name for name in maker.storage.names() if "edgepack-draft" in name]
+    assert maker.storage.buildah("containers", "--quiet").stdout == ""
 
 
 @pytest.fixture

@@ -306,6 +306,8 @@ class _Making:
             epoch=request.epoch,
             build_args=arguments,
             labels=labels,
+            # For both images at once, as the tools have one switch; what comes from afar is
+            # pinned to a digest that was asked for with TLS.
             plain_http=any(is_loopback(each.registry) and not each.is_local for each in hosts),
         )
         try:

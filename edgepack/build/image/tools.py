@@ -102,7 +102,8 @@ class Buildah:
     def build(self, job: BuildJob) -> list[Command]:
         """Returns a build under a draft's name and its way into the layout."""
         # Without --layers buildah makes one layer, and a new model would move the runtime too.
-        command = [self.name, self._verb(), "--layers", "--format", "oci"]
+        # Without --force-rm a failed build leaves its working container there.
+        command = [self.name, self._verb(), "--layers", "--force-rm", "--format", "oci"]
         command += ["--timestamp", str(job.epoch), "--tag", job.draft]
         if job.plain_http:
             command.append("--tls-verify=false")

@@ -48,7 +48,7 @@ def test_buildah_and_podman_build_under_a_drafts_name_and_remove_it(
 ) -> None:
     build, push = tool.build(JOB)
     assert build == [
-        *(tool.name, verb, "--layers", "--format", "oci", "--timestamp", "7"),
+        *(tool.name, verb, "--layers", "--force-rm", "--format", "oci", "--timestamp", "7"),
         *("--tag", "localhost/draft:1", "--tls-verify=false"),
         *COMMON,
     ]
