@@ -273,7 +273,9 @@ def test_the_dockerfile_works_as_it_is_typed(
     assert "bundles/amd64.pyz" in forgotten.stderr
 
 
-def test_skopeo_is_not_needed_to_read_the_folder(made: Made, image_storage: Storage) -> None:
+def test_the_folder_is_read_by_other_tools_under_its_name(
+    made: Made, image_storage: Storage
+) -> None:
     pulled: subprocess.CompletedProcess[str] = image_storage.buildah(
         "pull", "--quiet", f"oci:{made.layout.path}:{made.tag}"
     )

@@ -198,17 +198,22 @@ class _Staging:
 
     def _find(self, wheel: ExternalWheel) -> external.Found:
         """Takes a wheel as a file where there is a source that has it, else where it is."""
-        missing: DeviceError | None = None
+        why = ""
         if self._request.fetch is not None:
             folder = self._draft / "wheels"
             self._make(folder)
             try:
                 return external.check_wheel(self._request.fetch(wheel, folder), wheel)
             except DeviceError as error:
-                missing = error
+                # This Python may have what the source has not.
+                why = f"; {error.message}"
         found = external.check_installed(wheel, self._around.find)
         if found is None:
-            raise missing or external.explain_missing(wheel, self._around.find)
+            raise DeviceError(
+                external.explain_missing(wheel, self._around.find).message + why,
+                hint=f"give the folder of {wheel.filename} with --wheels DIR, in an image's build "
+                "with --build-arg WHEELS=DIR/*.whl; or unpack in a base that has it",
+            )
         return found
 
     def _check_space(self) -> None:
