@@ -55,10 +55,10 @@ def this_machine() -> Machine:
     return read_machine()
 
 
-def this_target(machine: Machine) -> TargetInfo:
+def this_target(machine: Machine, name: str = "here") -> TargetInfo:
     """A target that a box is one of."""
     return TargetInfo(
-        name="here",
+        name=name,
         sha256="1" * 64,
         arch=machine.arch,
         os=machine.os,
@@ -88,6 +88,7 @@ def draft_manifest(
     *,
     name: str = "session",
     machine: Machine | None = None,
+    target: str = "here",
     external: tuple[ExternalWheel, ...] = (),
 ) -> Manifest:
     """A manifest for those files and for this machine."""
@@ -97,7 +98,7 @@ def draft_manifest(
     digest = hashlib.sha256(model).hexdigest()
     return Manifest(
         model=ModelInfo(name, "1.2.0", "tensor", "unknown", "0" * 64),
-        target=this_target(machine),
+        target=this_target(machine, target),
         runtime=RuntimeInfo(RuntimeName.LITERT, "2.3.0", (), external),
         candidates=(
             Candidate(
@@ -122,12 +123,14 @@ def pack(
     *,
     filename: str = "bundle.pyz",
     name: str = "session",
+    machine: Machine | None = None,
+    target: str = "here",
     external: tuple[ExternalWheel, ...] = (),
     program: Mapping[str, bytes] | None = TINY_PROGRAM,
 ) -> PackedBundle:
     """Packs a small bundle the way a build does."""
     files = release_files() if files is None else files
-    draft = draft_manifest(files, name=name, external=external)
+    draft = draft_manifest(files, name=name, machine=machine, target=target, external=external)
     cache = Cache(folder / "cache")
     return pack_bundle(draft, files, folder / filename, cache=cache, program=program)
 

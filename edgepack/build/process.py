@@ -84,6 +84,7 @@ def run_limited(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes | None = None,
+    end_gently_s: float = 0.0,
 ) -> ChildResult:
     """Runs a program to its end or to its limits.
 
@@ -94,6 +95,7 @@ def run_limited(
         env: The whole environment of the child; the caller's by default.
         cwd: Its working directory.
         stdin: Bytes for its standard input; empty by default.
+        end_gently_s: How long a child that has to be stopped gets to end by itself, in seconds.
 
     Returns:
         How it ended.
@@ -111,6 +113,7 @@ def run_limited(
             timed_out, memory_exceeded, peak = _watch(child, started + timeout_s, memory_bytes)
         finally:
             # Also on Ctrl-C: nothing the child started may outlive it.
+            _ask_to_end(child, end_gently_s)
             _kill_group(child)
         return ChildResult(
             returncode=child.returncode,
@@ -181,6 +184,13 @@ def _resident_bytes(pid: int) -> int:
         with contextlib.suppress(psutil.Error):
             total += process.memory_info().rss
     return total
+
+
+def _ask_to_end(child: subprocess.Popen[bytes], wait_s: float) -> None:
+    if wait_s and child.poll() is None:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(child.pid, signal.SIGTERM)
+            child.wait(timeout=wait_s)
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:

@@ -27,6 +27,20 @@ def shipped_dir(kind: ShippedKind) -> Path:
     return in_wheel if in_wheel.is_dir() else package.parent / kind
 
 
+def shipped_file(name: str) -> Path:
+    """A file of the checkout's top level that travels in the wheel too.
+
+    Args:
+        name: Such as `Dockerfile.arm64`.
+
+    Returns:
+        Its path: inside an installed wheel, or in the checkout.
+    """
+    package = Path(edgepack.__file__).resolve().parent
+    in_wheel = package / "_shipped" / name
+    return in_wheel if in_wheel.is_file() else package.parent / name
+
+
 def search_path(kind: ShippedKind, base: Path) -> tuple[Path, ...]:
     """Where definitions are looked for, in order: the user's own folder, then the shipped one.
 

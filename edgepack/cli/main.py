@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "models": ("edgepack.cli.models:models", "List and show model projects."),
     "inspect": ("edgepack.cli.bundle:inspect", "Show what is in a bundle."),
     "verify": ("edgepack.cli.bundle:verify", "Check every byte of a bundle."),
+    "image": ("edgepack.cli.image:image", "Make a container image from a bundle."),
     "doctor": ("edgepack.cli.doctor:doctor", "Say what this host lacks and how to install it."),
 }
 

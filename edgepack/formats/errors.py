@@ -118,6 +118,12 @@ class HubError(EdgepackError):
     exit_code = 9
 
 
+class ImageError(EdgepackError):
+    """A container tool or an image registry failed, refused, or gave another image."""
+
+    exit_code = 10
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Suggests the known word closest to a mistyped one.
 

@@ -1,6 +1,6 @@
 """Who listens on this box's own port, and whether a URL can be reached; a look, nothing is sent.
 
-It is not aware of reports. Used by `doctor`.
+It is not aware of reports. Used by `doctor` and `status`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,37 @@ def ask_port(port: int) -> str | None:
         return ""
     finally:
         connection.close()
+
+
+def ask_health(port: int, *, tls: bool) -> str | None:
+    """Asks the daemon on loopback whether it can serve.
+
+    Args:
+        port: Where it listens.
+        tls: Whether it speaks TLS; its certificate names another host and is not judged.
+
+    Returns:
+        None when it is well, else what is wrong in words.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_WAIT_S)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=_WAIT_S, context=context
+        )
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        text = answer.read(_MAX_ANSWER_BYTES).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"port {port} of this box does not answer: {error}"
+    finally:
+        connection.close()
+    if answer.status == http.client.OK:
+        return None
+    return f"/healthz answers {answer.status}: {text.strip()}"
 
 
 def reach(url: str) -> str | None:

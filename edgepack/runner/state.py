@@ -6,9 +6,12 @@ launcher sets. It is not aware of what a release is. Used by the runner's progra
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +94,8 @@ def read_device_id(state: Path | None) -> str | None:
 def ensure_device_id(state: Path | None) -> str | None:
     """Reads the box's id, making a random one where there is none.
 
+    Of several programs that start at once in an empty state, all get the same one.
+
     Args:
         state: The state folder, made if needed; or None.
 
@@ -101,7 +106,9 @@ def ensure_device_id(state: Path | None) -> str | None:
     if existing is not None or state is None:
         return existing
     try:
-        return _make_device_id(state)
+        LOCAL.make_directory(state)
+        with _alone_in(state):
+            return read_device_id(state) or _make_device_id(state)
     except OSError:
         return None
 
@@ -125,6 +132,19 @@ def reset_device_id(state: Path) -> str:
             f"{state}: the id cannot be kept: {error.strerror or error}",
             hint="name a folder this user may write with --state DIR",
         ) from error
+
+
+@contextlib.contextmanager
+def _alone_in(state: Path) -> Iterator[None]:
+    """Holds a lock on the folder itself, so that no file of it is left in there."""
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A file system without locks: the last of two first starts then gives the id.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_device_id(state: Path) -> str:

@@ -61,7 +61,7 @@ def test_every_error_class_and_exit_code_is_documented(repository: Path) -> None
 
 def test_every_command_of_a_bundle_and_of_the_runner_is_documented(repository: Path) -> None:
     text = _docs(repository)
-    for name in ("verify", "install", "run", "bench", "doctor", "prune", "uninstall"):
+    for name in ("verify", "install", "stage", "run", "bench", "doctor", "prune", "uninstall"):
         assert f"`{name}`" in text or f"pyz {name}" in text, name
     for name in ("serve", "bench", "report", "check", "status"):
         assert f"edgepack-runner {name}" in text, name

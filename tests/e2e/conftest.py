@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from edgepack.build.emulate import Root, make_root
 from edgepack.build.emulate.root import check_tools
 from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
+from tests.e2e.images import Storage, push_base, registry_running
 from tests.e2e.workshop import Workshop, make_workshop
 
 
@@ -83,6 +85,40 @@ def full_build(
     result = run_cli(*arguments, "--out", out)
     assert result.status == 0, result.stderr
     return FullBuild(out, arguments, result.value)
+
+
+@pytest.fixture(scope="session")
+def image_storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """An empty storage of buildah's."""
+    for program in ("buildah", "docker-registry", "bwrap"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    return Storage(tmp_path_factory.mktemp("storage"))
+
+
+@pytest.fixture(scope="session")
+def image_registry(
+    image_storage: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A registry that lets everyone in."""
+    with registry_running(tmp_path_factory.mktemp("registry")) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def image_base(
+    image_registry: str, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A published base for both platforms: Debian 12's Python and no more."""
+    if problems := check_tools("aarch64"):
+        pytest.skip("; ".join(map(str, problems)))
+    roots = {
+        architecture: make_root(load_target(target), Cache(cache_dir)).path
+        for architecture, target in (("arm64", "arm64"), ("amd64", "cpu"))
+    }
+    name = f"{image_registry}/base:bookworm"
+    push_base(roots, name, tmp_path_factory.mktemp("base"))
+    return name
 
 
 @pytest.fixture(scope="session")

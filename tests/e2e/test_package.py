@@ -50,6 +50,7 @@ def test_targets_locks_and_models_travel_in_the_wheel(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in ("targets/arm64.toml", "targets/arm64.lock", "models/session/model.toml"):
         assert f"edgepack/_shipped/{wanted}" in names
+    assert "edgepack/_shipped/Dockerfile.arm64" in names
     assert "edgepack/build/preflight/operators.json" in names
     assert not [name for name in names if name.startswith("tests/")]
 

@@ -26,6 +26,7 @@ def test_every_class_has_the_documented_exit_code() -> None:
         "BundleError": 7,
         "DeviceError": 8,
         "HubError": 9,
+        "ImageError": 10,
     }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_a_device_id_is_random_and_stays(tmp_path: Path) -> None:
     first = ensure_device_id(tmp_path / "a")
     assert first == ensure_device_id(tmp_path / "a") == read_device_id(tmp_path / "a")
     assert first != ensure_device_id(tmp_path / "b")
+
+
+def test_programs_that_start_at_once_in_an_empty_state_get_one_id(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ensure_device_id, [tmp_path / "volume"] * 32))
+    assert len(found) == 1
+    assert found == {read_device_id(tmp_path / "volume")}
+    assert [path.name for path in (tmp_path / "volume").iterdir()] == ["device_id"]
 
 
 def test_the_id_made_at_install_is_used(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from edgepack.runner.boot.install import DEFAULT_KEEP
+from edgepack.runner.boot.stage import DEFAULT_STATE
 
 
 def build_parser(bundle: str) -> argparse.ArgumentParser:
@@ -39,6 +40,7 @@ def build_parser(bundle: str) -> argparse.ArgumentParser:
 
     verify = add("verify", "check every byte of this file", "--json")
     install = add("install", "install this file, or update an installation", "--root /opt/edgepack")
+    stage = add("stage", "lay this file out for a container image", "/staged")
     run = add("run", "serve straight from this file", "--port 8080")
     bench = add("bench", "benchmark straight from this file", "--out report.json")
     doctor = add("doctor", "say whether this box can run this file", "--json")
@@ -52,6 +54,7 @@ def build_parser(bundle: str) -> argparse.ArgumentParser:
         )
     for command in (install, run, bench):
         _add_fit_options(command)
+    _add_stage_options(stage)
     doctor.add_argument("--root", type=Path, metavar="DIR", help="where it would be installed")
     for command in (uninstall, prune):
         _add_root(command)
@@ -59,7 +62,7 @@ def build_parser(bundle: str) -> argparse.ArgumentParser:
         "--keep-state", action="store_true", help="keep the device id and unsent reports"
     )
     _add_keep(prune)
-    for command in (verify, install, doctor, uninstall, prune):
+    for command in (verify, install, stage, doctor, uninstall, prune):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     _set_usage(run, start, "serve")
     _set_usage(bench, start, "bench")
@@ -82,18 +85,40 @@ def _add_install_options(install: argparse.ArgumentParser) -> None:
     _add_keep(install)
 
 
+def _add_stage_options(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    stage.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="DIR",
+        help=f"the containers' state directory ({DEFAULT_STATE})",
+    )
+    stage.add_argument(
+        "--python",
+        default="/usr/bin/python3",
+        metavar="PATH",
+        help="the image's Python, for the launcher's first line (/usr/bin/python3)",
+    )
+    _add_wheel_options(stage)
+
+
 def _add_fit_options(command: argparse.ArgumentParser) -> None:
+    _add_wheel_options(command)
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="even on a box that does not fit, or over another model",
+    )
+
+
+def _add_wheel_options(command: argparse.ArgumentParser) -> None:
     source = command.add_mutually_exclusive_group()
     source.add_argument(
         "--wheels", metavar="DIR|URL", help="take the wheels this file leaves out from there"
     )
     source.add_argument(
         "--fetch", action="store_true", help="let pip download the wheels this file leaves out"
-    )
-    command.add_argument(
-        "--force",
-        action="store_true",
-        help="even on a box that does not fit, or over another model",
     )
 
 

@@ -8,7 +8,6 @@ is written. It is not aware of command lines. Used by `main`.
 from __future__ import annotations
 
 import contextlib
-import pkgutil
 import pwd
 import sys
 import uuid
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.formats.canonical import canonical_json
-from edgepack.formats.errors import BundleError, DeviceError
+from edgepack.formats.errors import DeviceError
 from edgepack.formats.manifest import FileRecord, Manifest
 from edgepack.runner.boot import external
 from edgepack.runner.boot.archive import Progress, UnverifiedBundle
 from edgepack.runner.boot.disk import Disk, disk_faults
+from edgepack.runner.boot.launching import launcher_text
 from edgepack.runner.boot.machine import Machine, check_machine
 from edgepack.runner.boot.roots import plan_root, root_directory, taken_back_if_first
 from edgepack.runner.boot.store import Pruned, RootInfo, Store, read_external
@@ -36,8 +36,6 @@ STEPS = ("check", "external", "unpack", "adopt", "link", "publish", "launcher", 
 #: Folders, the manifest, the launcher: what an installation needs beside its files.
 _SLACK_BYTES = 2**20
 _DISK_BLOCK = 4096
-#: Source: execve(2), kernels before 5.1 read 127 bytes of the first line.
-_LONGEST_INTERPRETER = 120
 
 #: The runtime directory belongs to the account that systemd makes, so it says whom to hand the
 #: state to; asking for the account by name would need a library that small boxes lack.
@@ -311,11 +309,8 @@ class _Installation:
 
     def _write_launcher(self) -> None:
         store = self._store
-        source = pkgutil.get_data("edgepack.runner.boot", "launcher.py")
-        if source is None:
-            raise BundleError("the bundle's program lacks its launcher")
         store.ensure_directory(store.root / LAUNCHER.parent)
-        text = shebang(self._around.python).encode() + source
+        text = launcher_text(self._around.python)
         store.disk.write_file(store.root / LAUNCHER, text, 0o755)
 
     def _prepare_state(self) -> str:
@@ -340,22 +335,6 @@ class _Installation:
                     path = self._store.state_path(info) / DEVICE_ID
                     return path.read_text("ascii", "replace").strip() or None
         return None
-
-
-def shebang(python: str) -> str:
-    """Returns the launcher's first line: the Python that was checked against the target.
-
-    A box may have several, or no `/usr/bin/env`; that one only stands in where the kernel
-    cannot take the path. Isolated (`-I`) and without `site` (`-S`): neither environment
-    variables nor what is installed on the box reach into the runner, and it starts sooner.
-
-    Args:
-        python: Path of the running interpreter; empty when it does not know.
-    """
-    plain = python.startswith("/") and not any(c.isspace() for c in python)
-    if plain and len(python.encode()) <= _LONGEST_INTERPRETER:
-        return f"#!{python} -IS\n"
-    return "#!/usr/bin/env python3\n"
 
 
 def fill_unit(template: str, root: Path, state: Path) -> str:

@@ -1,4 +1,4 @@
-"""The command line of a bundle: `python3 FILE.pyz verify|install|run|bench|doctor|uninstall|prune`.
+"""The command line of a bundle: `python3 FILE.pyz verify|install|stage|run|bench|…`.
 
 The one boundary on the box that prints and turns errors into exit codes. It is not aware of
 how any command does its work. Started by the bundle's `__main__.py`.
@@ -26,6 +26,7 @@ from edgepack.runner.boot.doctor import examine
 from edgepack.runner.boot.install import InstallRequest, Surroundings, install
 from edgepack.runner.boot.machine import read_machine
 from edgepack.runner.boot.roots import is_whole, prune
+from edgepack.runner.boot.stage import StageRequest, stage
 from edgepack.runner.boot.store import Store
 from edgepack.runner.boot.uninstall import LAUNCHER, uninstall
 
@@ -126,6 +127,32 @@ def _install(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> in
     return 0
 
 
+def _stage(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> int:
+    del rest
+    request = StageRequest(
+        options.folder.absolute(), options.state, options.python, _fetcher(options)
+    )
+    bundle = open_bundle(path)
+    done = stage(bundle, request, progress=_show_progress("staging"))
+    if options.json:
+        _print_json(
+            {
+                "ok": True,
+                "folder": str(done.folder),
+                "release": done.release_id,
+                "runtime": done.runtime,
+                "runtime_bytes": done.runtime_bytes,
+                "release_bytes": done.release_bytes,
+            }
+        )
+        return 0
+    model = bundle.manifest.model
+    print(f"staged {model.name} {model.version} (release {done.release_id[:12]}) in {done.folder}")
+    print(f"runtime: {done.runtime_bytes / 1e6:.1f} MB, the same for the next model")
+    print(f"release: {done.release_bytes / 1e6:.1f} MB")
+    return 0
+
+
 def _run(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> int:
     return _start(path, options, "serve", rest)
 
@@ -205,6 +232,7 @@ def _prune(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> int:
 _COMMANDS: Mapping[str, Callable[[Path, argparse.Namespace, Sequence[str]], int]] = {
     "verify": _verify,
     "install": _install,
+    "stage": _stage,
     "run": _run,
     "bench": _bench,
     "doctor": _doctor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgepack.formats.errors import ConfigError
+from edgepack.formats.errors import ConfigError, DeviceError
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.measuring import check_here
 from edgepack.runner.commands.options import (
@@ -16,12 +16,18 @@ from edgepack.runner.commands.options import (
     port,
     settings_of,
 )
+from edgepack.runner.state import BoxPaths
 
 
 def add_status(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds `status`."""
     parser = add_command(
         commands, "status", _status, "Say what is installed here.", "status --json"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="also ask the daemon whether it can serve; exit status 8 when it cannot",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -50,7 +56,10 @@ def add_doctor(commands: Commands[argparse.ArgumentParser]) -> None:
 def _status(options: argparse.Namespace) -> int:
     from edgepack.runner.status import read_status
 
-    facts = read_status(paths_of(options)).facts
+    paths = paths_of(options)
+    facts = read_status(paths).facts
+    if options.live:
+        _ask_daemon(options, paths)
     if options.json:
         print(json.dumps(facts))
         return 0
@@ -58,6 +67,18 @@ def _status(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}")
     return 0
+
+
+def _ask_daemon(options: argparse.Namespace, paths: BoxPaths) -> None:
+    from edgepack.runner.reaching import ask_health
+    from edgepack.runner.serving_mark import read_serving
+
+    serve, serving = settings_of(options, paths).serve, read_serving(paths.state)
+    # Without a mark, as in a state that cannot be written, the settings have the last word.
+    port = serve.port if serving is None or serving.port is None else serving.port
+    problem = ask_health(port, tls=serve.tls_key is not None)
+    if problem is not None:
+        raise DeviceError(problem, hint="edgepack-runner doctor says what is wrong here")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from edgepack.runner.reports.spool import Spool
 from edgepack.runner.reports.tokens import read_token
 from edgepack.runner.serving_mark import mark_serving
 from edgepack.runner.settings import Settings
+from edgepack.runner.state import ensure_device_id
 
 _NS_PER_MS = 1_000_000
 _NS_PER_US = 1000
@@ -121,6 +122,8 @@ class Daemon:
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         with ExitStack() as stack:
             stack.enter_context(mark_serving(around.paths.state, port, around.clock))
+            # `install` makes one; a container starts with an empty state.
+            ensure_device_id(around.paths.state)
             self._start_sender(stack)
             self._start_counting(stack)
             # Whoever is told that it listens may send a signal the next moment.

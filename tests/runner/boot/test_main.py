@@ -14,7 +14,7 @@ from edgepack.runner.boot.main import main
 from edgepack.runner.boot.store import Store
 from tests.bundles import honest_but_wrong, pack
 
-COMMANDS = ("verify", "install", "run", "bench", "doctor", "uninstall", "prune")
+COMMANDS = ("verify", "install", "stage", "run", "bench", "doctor", "uninstall", "prune")
 
 
 @pytest.fixture(autouse=True)
