@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+DOCKERFILE = Path(__file__).resolve().parents[2] / "Dockerfile.arm64"
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 #: One file for each kind of node.
@@ -28,3 +31,11 @@ def load_document(path: Path) -> Any:
 def runner_of(kind: str) -> Any:
     """Returns the DaemonSet for a kind of node."""
     return load_document(KUBERNETES / f"runner-{kind}.yaml")
+
+
+def image_says(instruction: str) -> Any:
+    """Returns what the Dockerfile's last stage says: JSON where it is, else the text."""
+    text = DOCKERFILE.read_text(encoding="utf-8").replace("\\\n", "")
+    value = re.findall(rf"^{instruction} (.+)$", text, re.MULTILINE)[-1]
+    found = re.search(r"\[.*\]$", value)
+    return json.loads(found[0]) if found else value

@@ -11,7 +11,7 @@ import pytest
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from edgepack.runner.settings import parse_settings
-from tests.deploy.manifests import DEPLOY, load_document
+from tests.deploy.manifests import DEPLOY, image_says, load_document
 
 _COMPOSE = DEPLOY / "compose"
 
@@ -39,6 +39,16 @@ def test_the_service_is_reached_from_the_box_alone_and_may_write_only_its_state(
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["volumes"] == ["state:/var/lib/edgepack"]
+
+
+def test_the_file_says_what_the_image_says() -> None:
+    service = load_document(_COMPOSE / "compose.yaml")["services"]["recommender"]
+    assert service["healthcheck"]["test"] == ["CMD", *image_says("HEALTHCHECK")]
+    assert service["user"] == image_says("USER")
+    assert service["stop_signal"] == image_says("STOPSIGNAL")
+    assert [each.split(":")[1] for each in service["volumes"]] == image_says("VOLUME")
+    assert {each.split(":")[-1] for each in service["ports"]} == {image_says("EXPOSE")}
+    assert service["command"][:3] == image_says("CMD")
 
 
 def test_the_settings_are_ones_the_runner_takes() -> None:

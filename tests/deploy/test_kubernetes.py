@@ -11,7 +11,7 @@ import pytest
 
 from edgepack.build.targets import load_target
 from edgepack.runner.settings import parse_settings
-from tests.deploy.manifests import KUBERNETES, RUNNERS, load_documents, runner_of
+from tests.deploy.manifests import KUBERNETES, RUNNERS, image_says, load_documents, runner_of
 from tests.runner.http.apps import Served, recommender_live
 
 _FILES = sorted(KUBERNETES.glob("*.yaml"))
@@ -73,6 +73,19 @@ def test_a_pod_has_no_rights_and_only_its_state_to_write_to(kind: str) -> None:
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     writable = [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")]
     assert writable == ["/var/lib/edgepack"]
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_pod_is_run_as_the_image_says(kind: str) -> None:
+    pod, container = runner_of(kind)["spec"]["template"]["spec"], _container(kind)
+    account = pod["securityContext"]
+    assert f"{account['runAsUser']}:{account['runAsGroup']}" == image_says("USER")
+    assert "command" not in container
+    assert container["args"][:3] == image_says("CMD")
+    assert str(container["ports"][0]["containerPort"]) == image_says("EXPOSE")
+    (state,) = (each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly"))
+    assert [state] == image_says("VOLUME")
+    assert pod["initContainers"][0]["command"][:2] == image_says("ENTRYPOINT")[:2]
 
 
 def test_the_settings_are_ones_the_runner_takes() -> None:
