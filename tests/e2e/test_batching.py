@@ -9,8 +9,11 @@ import http.client
 import json
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -421,3 +424,31 @@ def test_a_daemon_that_is_stopped_in_the_middle_of_a_wait_answers_what_it_holds(
         client.join(30)
         assert client.answers[0]["fallback"] is None
         assert served.process.wait(30) == 0
+
+
+def test_clients_that_leave_without_their_answers_leave_nothing_behind(
+    release: Path, alone: Recommender
+) -> None:
+    body = json.dumps({"history": ["sku-1"]}).encode()
+    head = b"POST /recommend HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\n"
+    sent = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    histories = _histories(20)
+    with serving(release, "--batch-delay-us", "20000") as served:
+        stays = Client(served.port, histories)
+        stays.start()
+        for _ in range(30):
+            leaves = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
+            for each in leaves:
+                each.sendall(sent)
+            for i, each in enumerate(leaves):
+                if i % 2:
+                    # A reset instead of a farewell.
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                each.close()
+        stays.join(60)
+        deadline = time.monotonic() + 30
+        while _metric(served, "edgepack_pending_requests"):
+            assert time.monotonic() < deadline
+    assert not [
+        p for a, h in zip(stays.answers, histories, strict=True) if (p := _wrong(a, h, alone))
+    ]

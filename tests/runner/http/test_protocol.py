@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ class Wire(asyncio.Transport):
         self.aborted = False
         self.half_closed = False
         self.reading = True
+        #: Whether the client has reset the connection, which the loop has not noticed yet.
+        self.gone = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
@@ -43,6 +46,8 @@ class Wire(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
+        if self.gone:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.half_closed = True
 
     def pause_reading(self) -> None:
@@ -436,3 +441,14 @@ def test_no_bytes_break_the_connection_and_every_answer_is_one_write(chunks: lis
         assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 4", b"HTTP/1.1 505"))
         if not head.startswith(b"HTTP/1.1 200"):
             assert json.loads(body)["error"]
+
+
+def test_a_client_that_has_gone_before_its_answer_ends_its_own_connection_only() -> None:
+    def script(connection: Connection, wire: Wire, hall: Hall) -> None:
+        connection.data_received(b"GET /slow HTTP/1.1\r\nHost: box\r\n\r\n")
+        connection.eof_received()
+        wire.gone = True
+        hall.answer_next()
+
+    wire, _ = talk(script, Hall(Limits(), later=True))
+    assert wire.aborted
