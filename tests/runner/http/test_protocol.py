@@ -441,14 +441,3 @@ def test_no_bytes_break_the_connection_and_every_answer_is_one_write(chunks: lis
         assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 4", b"HTTP/1.1 505"))
         if not head.startswith(b"HTTP/1.1 200"):
             assert json.loads(body)["error"]
-
-
-def test_a_client_that_has_gone_before_its_answer_ends_its_own_connection_only() -> None:
-    def script(connection: Connection, wire: Wire, hall: Hall) -> None:
-        connection.data_received(b"GET /slow HTTP/1.1\r\nHost: box\r\n\r\n")
-        connection.eof_received()
-        wire.gone = True
-        hall.answer_next()
-
-    wire, _ = talk(script, Hall(Limits(), later=True))
-    assert wire.aborted
