@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import http.client
 import json
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ import pytest
 import requests
 import tritonclient.http as triton
 
-from edgepack.formats.golden import GoldenSet, GoldenTensors, TensorValue
-from edgepack.formats.manifest import FileRecord, ModelInfo
 from edgepack.formats.report import Scenario, parse_report
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.clock import SystemClock
@@ -31,6 +30,7 @@ from edgepack.runner.recommender import Recommender, open_recommender
 from edgepack.runner.release import load_release
 from tests.campaigns.load import Load, mixed_asks
 from tests.e2e.live_roots import add_release, make_root, switch
+from tests.e2e.lookup_model import write_lookup_release
 from tests.e2e.real_models import (
     CATALOGUE,
     ITEMS,
@@ -261,72 +261,8 @@ def test_no_request_is_lost_over_reloads_and_a_stop(
         assert load.tally.answered == load.tally.sent > 600
 
 
-def _write_lookup(path: Path) -> None:
-    """`y = table[index]`, any number of rows: an index outside fails the whole call."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    table = np.arange(30, dtype=np.float32).reshape(10, 3)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gather", ["table", "index"], ["rows"]),
-            helper.make_node("Squeeze", ["rows", "one"], ["y"]),
-        ],
-        "lookup",
-        [helper.make_tensor_value_info("index", TensorProto.INT32, ["batch", 1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [
-            numpy_helper.from_array(table, "table"),
-            numpy_helper.from_array(np.array([1]), "one"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, str(path))
-
-
-def _write_lookup_release(directory: Path) -> None:
-    """Puts the lookup in the place of a recommender's model."""
-    path = directory / "lookup.onnx"
-    _write_lookup(path)
-    manifest = write_real_release(directory, make_onnx(directory, "batch"), _ORT)
-    engine = open_engine(_ORT, path)
-    golden = GoldenSet(
-        1e-6,
-        tensors=tuple(
-            GoldenTensors(
-                (TensorValue("index", "int32", (1, 1), (i,)),),
-                (TensorValue("y", "float32", (1, 3), (3.0 * i, 3.0 * i + 1, 3.0 * i + 2)),),
-            )
-            for i in (2, 5, 7)
-        ),
-    )
-    (candidate,) = manifest.candidates
-    contents = {candidate.golden: golden.to_bytes(), candidate.file: path.read_bytes()}
-    records = []
-    for name, data in sorted(contents.items()):
-        (directory / name).write_bytes(data)
-        records.append(FileRecord(name, hashlib.sha256(data).hexdigest(), len(data), 0o644))
-    candidate = replace(
-        candidate,
-        sha256=records[1].sha256,
-        size=records[1].size,
-        inputs=engine.inputs,
-        outputs=engine.outputs,
-        max_batch=_MAX_BATCH,
-    )
-    engine.close()
-    manifest = replace(
-        manifest,
-        model=ModelInfo("lookup", "1.0.0", "tensor", "unknown", "a" * 64),
-        candidates=(candidate,),
-        files=tuple(records),
-        popular=(),
-    )
-    (directory / "manifest.json").write_bytes(manifest.to_bytes())
-
-
 def test_one_request_that_fails_its_call_does_not_fail_the_others(tmp_path: Path) -> None:
-    _write_lookup_release(tmp_path)
+    write_lookup_release(tmp_path, _MAX_BATCH)
     with serving(tmp_path, "--batch-delay-us", "1000000") as served:
         url = f"http://127.0.0.1:{served.port}/v1/models/lookup:predict"
         found: dict[int, tuple[int, Any]] = {}
@@ -421,3 +357,31 @@ def test_a_daemon_that_is_stopped_in_the_middle_of_a_wait_answers_what_it_holds(
         client.join(30)
         assert client.answers[0]["fallback"] is None
         assert served.process.wait(30) == 0
+
+
+def test_clients_that_leave_without_their_answers_leave_nothing_behind(
+    release: Path, alone: Recommender
+) -> None:
+    body = json.dumps({"history": ["sku-1"]}).encode()
+    head = b"POST /recommend HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\n"
+    sent = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    histories = _histories(20)
+    with serving(release, "--batch-delay-us", "20000") as served:
+        stays = Client(served.port, histories)
+        stays.start()
+        for _ in range(30):
+            leaves = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(4)]
+            for each in leaves:
+                each.sendall(sent)
+            for i, each in enumerate(leaves):
+                if i % 2:
+                    # A reset instead of a farewell.
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                each.close()
+        stays.join(60)
+        deadline = time.monotonic() + 30
+        while _metric(served, "edgepack_pending_requests"):
+            assert time.monotonic() < deadline
+    assert not [
+        p for a, h in zip(stays.answers, histories, strict=True) if (p := _wrong(a, h, alone))
+    ]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgepack.build.convert.job import Job, Outcome
-from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_shapes
+from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_reshapes
 from edgepack.build.convert.onnx_file import file_specs, save_onnx
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
@@ -60,13 +60,12 @@ def _make(job: Job, *, batched: bool) -> Any:
 def _write_in_rows(job: Job, path: Path) -> str | None:
     """Writes the graph for any number of rows; returns why that cannot be, or None."""
     try:
-        save_onnx(_make(job, batched=True), path)
+        model = _make(job, batched=True)
+        settle_reshapes(model, job.samples)
+        save_onnx(model, path)
     except Exception as error:  # noqa: BLE001 - a layer that needs a fixed batch raises anything
         return last_words(str(error)) or type(error).__name__
-    problem = rows_problem(path, job.samples)
-    if problem is None and settle_shapes(path, job.samples):
-        problem = rows_problem(path, job.samples)
-    return problem
+    return rows_problem(path, job.samples)
 
 
 def _exported(job: Job, *, batched: bool) -> Any:

@@ -211,20 +211,26 @@ class ModelThread:
         self._deliver(entry, job, self._app.late(job))
 
     def _finish(self, batch: Sequence[_Entry], results: Sequence[_Result]) -> None:
-        for entry, result in zip(batch, results, strict=True):
+        # Before any answer is sent: with it a client's next request may come.
+        for entry in batch:
             if entry.timer is not None:
                 entry.timer.cancel()
+            if entry.job is not None:
+                self._let_go(entry.live)
+        for entry, result in zip(batch, results, strict=True):
             if entry.job is None:
                 _settle(entry, result)
-                continue
-            self._let_go(entry.live)
-            if isinstance(result, Response) and not entry.job.abandoned:
+            elif isinstance(result, Response) and not entry.job.abandoned:
                 self._deliver(entry, entry.job, result)
 
     def _deliver(self, entry: _Entry, job: Job, response: Response) -> None:
         self._app.count(job, response)
-        if entry.respond is not None:
+        if entry.respond is None:
+            return
+        try:
             entry.respond(response)
+        except Exception as error:  # noqa: BLE001 - what one connection has is not the others'
+            self._app.log.write_rarely("error", "bug", route=job.label, error=repr(error)[:500])
 
     def _let_go(self, live: LiveModel) -> None:
         self._count(live, -1)

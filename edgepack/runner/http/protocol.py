@@ -367,10 +367,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
+        if not self._transport.can_write_eof():
             self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # Not connected any more: the client was gone before its answer was there.
+            self._transport.abort()
 
     def _keep_no_longer(self) -> None:
         if self._queue and isinstance(last := self._queue[-1], Request):

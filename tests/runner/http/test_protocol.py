@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ class Wire(asyncio.Transport):
         self.aborted = False
         self.half_closed = False
         self.reading = True
+        #: Whether the client has reset the connection, which the loop has not noticed yet.
+        self.gone = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
@@ -43,6 +46,8 @@ class Wire(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
+        if self.gone:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.half_closed = True
 
     def pause_reading(self) -> None:

@@ -342,3 +342,21 @@ def test_a_full_call_leaves_room_for_the_next_one_to_fill_up(tmp_path: Path) -> 
         assert room.engine.called == [4, 3]
 
     in_room(tmp_path, script, limit=4, max_batch=4, delay_ns=1_000_000_000)
+
+
+def test_a_connection_that_cannot_take_its_answer_costs_the_others_nothing(tmp_path: Path) -> None:
+    def broken(_: Response) -> None:
+        raise OSError("no longer there")
+
+    async def script(room: Room) -> None:
+        _long(room)
+        room.submit()
+        for item, respond in ((7, broken), (20, room.answers.append), (11, room.answers.append)):
+            room.thread.submit(room.job(history=[f"sku-{item}"]), respond)
+        room.engine.free.set()
+        await room.until(lambda: len(room.answers) == 3)
+        assert [_items(each)[0] for each in room.answers] == ["sku-3", "sku-20", "sku-11"]
+        assert room.live.pending == 0
+        assert "no longer there" in room.log.getvalue()
+
+    in_room(tmp_path, script, max_batch=8)
