@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 _ALLOWED = {"numpy", "httptools", "prometheus_client", "psutil"}
+_GPU = {"pynvml"}
 _RUNTIMES = {"ai_edge_litert", "tflite_runtime", "onnxruntime"}
 #: Which file alone may import which foreign package.
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "httptools": "runner/http/protocol.py",
     "prometheus_client": "runner/http/metrics",
     "psutil": "runner/bench/process.py",
+    "pynvml": "runner/gpu/nvml.py",
     "urllib.request": "runner/reports/transport.py",
 }
 
@@ -42,7 +44,7 @@ def _sources(repository: Path, package: str) -> list[Path]:
 
 @pytest.mark.parametrize("package", ["runner", "formats"])
 def test_the_runner_needs_nothing_that_is_not_on_a_box(repository: Path, package: str) -> None:
-    known = set(sys.stdlib_module_names) | _ALLOWED | _RUNTIMES
+    known = set(sys.stdlib_module_names) | _ALLOWED | _RUNTIMES | _GPU
     for path in _sources(repository, package):
         for name in _imports(path):
             if name.split(".")[0] == "edgepack":
@@ -77,7 +79,7 @@ def test_a_foreign_package_is_imported_in_one_place(
 
 def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:
     """What `edgepack-runner status` loads, followed module by module."""
-    heavy = _ALLOWED | _RUNTIMES | {"asyncio", "http", "urllib.request"}
+    heavy = _ALLOWED | _RUNTIMES | _GPU | {"asyncio", "http", "urllib.request"}
     pending, seen = ["edgepack.runner.main"], set[str]()
     while pending:
         module = pending.pop()

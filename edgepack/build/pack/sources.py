@@ -11,17 +11,25 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from edgepack.formats.bundle import MAIN_MEMBER
+from edgepack.formats.variants import RuntimeName
 
 _ENTRY = "runner/boot/entry.py"
 
 
-def program_files() -> Mapping[str, bytes]:
-    """Returns the bundle's own program by member name, `__main__.py` included."""
+def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
+    """Returns the bundle's own program by member name, `__main__.py` included.
+
+    Args:
+        runtime: The bundle's; what judges graphics cards travels only where one is asked for.
+    """
     package = files("edgepack")
     members = {MAIN_MEMBER: package.joinpath(_ENTRY).read_bytes()}
     for name in ("__init__.py", "runner/__init__.py"):
         members[f"edgepack/{name}"] = package.joinpath(name).read_bytes()
-    for folder in ("formats", "runner/boot"):
+    folders = ["formats", "runner/boot"]
+    if runtime is RuntimeName.ONNXRUNTIME_GPU:
+        folders.append("runner/gpu")
+    for folder in folders:
         for path, data in _walk(package.joinpath(folder), folder):
             if path != _ENTRY:
                 members[f"edgepack/{path}"] = data
