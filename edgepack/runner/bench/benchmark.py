@@ -187,18 +187,22 @@ def _look_before(around: Surroundings) -> tuple[DeviceFacts, Environment]:
     device = read_device(around.system, around.here, around.environment)
     before, look = _look(around)
     gpu, reason = gpu_facts(look)
+    missing = {name: why for name, why in device.missing.items() if name != "gpu"}
     if gpu is None:
-        device = replace(device, missing={**device.missing, "gpu": reason})
-    return replace(device, gpu=gpu), before
+        missing["gpu"] = reason
+    return replace(device, gpu=gpu, missing=missing), before
 
 
 def _look(around: Surroundings) -> tuple[Environment, Look | None]:
     """Reads the box's state and, where the runtime uses them, the cards'."""
     state = read_environment(around.system, around.clock_synced)
-    look = None if around.look_at_cards is None else around.look_at_cards()
-    if look is not None and look.trouble is None:
-        return replace(state, gpu=look.states), look
-    return replace(state, missing={**state.missing, "gpu": gpu_facts(look)[1]}), look
+    if around.look_at_cards is None:
+        return state, None
+    look = around.look_at_cards()
+    missing = {name: why for name, why in state.missing.items() if name != "gpu"}
+    if look.trouble is None:
+        return replace(state, gpu=look.states, missing=missing), look
+    return replace(state, missing={**missing, "gpu": gpu_facts(look)[1]}), look
 
 
 def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFacts, ReplayOutcome]:

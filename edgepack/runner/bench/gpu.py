@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.formats.device import GpuFacts, GpuState
+from edgepack.runner.bench.device import NO_GPU_USED
 
 if TYPE_CHECKING:
     from edgepack.runner.gpu.nvml import Look
 
-_NOT_USED: Final = "the runtime uses no GPU"
 #: Clocks held down because the card is too hot or its power supply too weak. `hw_slowdown` is
 #: either of the two. Source: nvml.h, nvmlClocksEventReasons.
 _SLOWDOWNS: Final = frozenset(
@@ -30,7 +30,7 @@ _OTHERS_BYTES: Final = 1024 * 2**20
 def gpu_facts(look: Look | None) -> tuple[GpuFacts | None, str]:
     """Returns what a look at the cards says for a report, or None and why there is nothing."""
     if look is None:
-        return None, _NOT_USED
+        return None, NO_GPU_USED
     if look.trouble is not None:
         return None, f"the cards cannot be asked: {look.words}"[:1000]
     versions = {"driver_version": look.driver_version, "cuda_version": look.cuda_version}

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgepack.formats.errors import DeviceError
 from edgepack.formats.options import EngineOptions
@@ -69,13 +69,16 @@ class GpuRequest:
 class OnnxRuntimeGpuEngine:
     """A `.onnx` file in onnxruntime-gpu (an `Engine`)."""
 
-    def __init__(self, model_path: Path, options: EngineOptions, request: GpuRequest) -> None:
+    def __init__(
+        self, model_path: Path, options: EngineOptions, request: GpuRequest, ort: Any = None
+    ) -> None:
         """Loads a model on the GPU, or on the CPU where that cannot be.
 
         Args:
             model_path: The `.onnx` file.
             options: How it is opened; a CUDA graph means I/O binding too.
             request: The verdict, and what the providers are told.
+            ort: What has onnxruntime's interface; the module itself by default.
 
         Raises:
             DeviceError: Not even the CPU can load the file, or the runtime is not installed.
@@ -83,7 +86,7 @@ class OnnxRuntimeGpuEngine:
         self._model_path = model_path
         self._request = request
         self._asked = replace(options, io_binding=options.io_binding or options.cuda_graph)
-        self._ort = import_onnxruntime()
+        self._ort = import_onnxruntime() if ort is None else ort
         self._cpu: OnnxRuntimeEngine | None = None
         self._spare: OnnxRuntimeEngine | None = None
         self._compute: Callable[[Sequence[Array]], list[Array]] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,15 @@ class Driver:
     visible: str | None = None
 
 
+def _may_open(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK)
+
+
 def read_driver(
-    environment: Mapping[str, str], library_folders: tuple[Path, ...], root: Path = Path("/")
+    environment: Mapping[str, str],
+    library_folders: tuple[Path, ...],
+    root: Path = Path("/"),
+    may_open: Callable[[Path], bool] = _may_open,
 ) -> Driver:
     """Looks at the driver's files.
 
@@ -48,6 +55,7 @@ def read_driver(
         environment: Environment variables.
         library_folders: Where shared libraries are looked for.
         root: The file tree to look at.
+        may_open: Says whether this user may read and write a device file.
 
     Returns:
         What they say; a file that is not there or cannot be read is None or left out.
@@ -59,9 +67,7 @@ def read_driver(
         version=_module_version(root),
         library_version=_library_version(library_folders),
         cards=tuple(f"/dev/{each.name}" for each in devices if _CARD.fullmatch(each.name)),
-        denied=tuple(
-            f"/dev/{each.name}" for each in devices if not os.access(each, os.R_OK | os.W_OK)
-        ),
+        denied=tuple(f"/dev/{each.name}" for each in devices if not may_open(each)),
         visible=environment.get("CUDA_VISIBLE_DEVICES"),
     )
 

@@ -42,7 +42,7 @@ class Obstacle:
     @property
     def reason(self) -> str:
         """The fault in one clause, without what to do."""
-        return f"{self.what}: {self.found}; needed: {self.needed}"
+        return f"{self.what}: found {self.found}; needed {self.needed}"
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.hint}"
@@ -158,7 +158,7 @@ def _of_driver(driver: Driver, look: Look) -> Iterator[Obstacle]:
 
 
 def _no_driver(driver: Driver) -> Obstacle:
-    found = "none; there is no /dev/nvidia* and no kernel module"
+    found = "none, no /dev/nvidia* and no kernel module"
     if driver.library_version is not None:
         found = f"its libraries ({driver.library_version}) but no kernel module"
     return Obstacle(
@@ -175,8 +175,8 @@ def _no_permission(driver: Driver) -> Obstacle:
     return Obstacle(
         "no_permission",
         "the card's device files",
-        f"{', '.join(driver.denied) or 'they'} may not be opened by this user",
-        "reading and writing",
+        f"{', '.join(driver.denied) or 'them'} closed to this user",
+        "to be read and written",
         "put the user into the group that owns them (ls -l /dev/nvidia*), often `video`; a "
         "systemd unit with DevicePolicy= needs DeviceAllow=/dev/nvidia* rw",
     )
@@ -200,15 +200,15 @@ def _mismatch(driver: Driver) -> Obstacle:
 
 def _silent_driver(driver: Driver, look: Look) -> Obstacle:
     if look.trouble == "lost":
-        found, hint = "the card does not answer any more", "dmesg | grep Xid says why; restart"
+        found, hint = "a card that does not answer any more", "dmesg | grep Xid says why; restart"
     elif look.trouble == "no_library":
         found = "no libnvidia-ml.so.1 that can be loaded"
         hint = f"install the driver's libraries too ({_DRIVER_PACKAGE})"
     elif look.trouble == "not_loaded":
-        found = "it is installed and not loaded"
+        found = "it installed and not loaded"
         hint = "modprobe nvidia; where that fails dmesg says why (secure boot, another kernel)"
     else:
-        found, hint = f"NVML says: {look.words}", "nvidia-smi shows the same; restart the box"
+        found, hint = f"it saying: {look.words}", "nvidia-smi shows the same; restart the box"
     version = f" ({driver.version})" if driver.version else ""
     return Obstacle("driver_silent", f"the NVIDIA driver{version}", found, "one that answers", hint)
 
@@ -271,7 +271,7 @@ def _of_mode(name: str, card: GpuCard, state: GpuState) -> Iterator[Obstacle]:
         yield Obstacle(
             "card_taken",
             name,
-            "taken: its compute mode is exclusive_process and another process has it",
+            "it taken: its compute mode is exclusive_process and another process has it",
             "a card that nobody else has, or the compute mode default",
             "end that process (nvidia-smi lists it), or as root: nvidia-smi -c DEFAULT",
         )
@@ -289,7 +289,7 @@ def _hidden(driver: Driver, cards: int) -> Obstacle:
     return Obstacle(
         "no_card",
         "the graphics card",
-        "the driver runs and sees none",
+        "none, though the driver runs",
         "an NVIDIA card",
         "lspci | grep -i nvidia says whether it is plugged in; in a container: --gpus all",
     )
@@ -301,7 +301,7 @@ def _of_libraries(
     lacking = [each for each in wanted if each.soname not in found.paths]
     for library in lacking:
         others = found.others.get(library.soname, ())
-        there = f"{', '.join(others[:3])} only" if others else "not found"
+        there = f"only {', '.join(others[:3])}" if others else "nothing"
         name = "wrong_library" if others else "library_missing"
         what = f"{library.title} ({library.soname})"
         yield Obstacle(name, what, there, library.soname, _how(library, bundled=bundled))

@@ -95,7 +95,7 @@ def test_another_kernel_or_number_of_cores_is_measured_again(
     assert settled.choice is None
     assert settled.options == EngineOptions(1)
     assert settled.warning is not None
-    assert "another runtime, kernel or CPU" in settled.warning
+    assert "another runtime, kernel, CPU or GPU" in settled.warning
 
 
 def test_another_runtime_or_cpu_is_measured_again(
