@@ -77,10 +77,9 @@ def test_a_foreign_package_is_imported_in_one_place(
     assert all(path == place or place in path.parents for path in importers)
 
 
-def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:
-    """What `edgepack-runner status` loads, followed module by module."""
-    heavy = _ALLOWED | _RUNTIMES | _GPU | {"asyncio", "http", "urllib.request"}
-    pending, seen = ["edgepack.runner.main"], set[str]()
+def _loaded_by(repository: Path, start: str) -> Iterator[tuple[str, str]]:
+    """Yields every import a module makes when it is loaded, followed module by module."""
+    pending, seen = [start], set[str]()
     while pending:
         module = pending.pop()
         if module in seen:
@@ -89,7 +88,25 @@ def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path)
         base = repository / Path(*module.split("."))
         path = base.with_suffix(".py") if base.with_suffix(".py").exists() else base / "__init__.py"
         for name in _imports(path, lazy=False):
-            assert name.split(".")[0] not in heavy, f"{module} imports {name}"
+            yield module, name
             if name.split(".")[0] == "edgepack":
                 pending.append(name)
-    assert "edgepack.runner.state" in seen
+
+
+def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:
+    """What `edgepack-runner status` loads."""
+    heavy = _ALLOWED | _RUNTIMES | _GPU | {"asyncio", "http", "urllib.request"}
+    loaded = list(_loaded_by(repository, "edgepack.runner.main"))
+    for module, name in loaded:
+        assert name.split(".")[0] not in heavy, f"{module} imports {name}"
+    assert "edgepack.runner.state" in {name for _, name in loaded}
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["daemon.serve", "bench.command", "checking", "doctor", "status", "choice.worker", "boot.main"],
+)
+def test_a_bundle_for_the_cpu_loads_nothing_of_graphics_cards(repository: Path, start: str) -> None:
+    for module, name in _loaded_by(repository, f"edgepack.runner.{start}"):
+        assert not name.startswith("edgepack.runner.gpu"), f"{module} imports {name}"
+        assert name != "edgepack.runner.engines.onnxruntime_gpu", f"{module} imports it"
