@@ -24,8 +24,11 @@ STAMP = VENV / ".edgepack-set-up"
 
 #: What proving a variant on a foreign CPU needs.
 APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
-#: What only the tests need: certificates, wrong clocks, a service manager, a load, small disks.
-TEST_APT_PACKAGES = ("curl", "faketime", "mount", "openssl", "procps", "systemd", "wrk")
+#: What only the tests need: certificates, wrong clocks, a service manager, a load, small disks,
+#: a stand-in for a driver's library.
+TEST_APT_PACKAGES = (
+    *("curl", "faketime", "gcc", "libc6-dev", "mount", "openssl", "procps", "systemd", "wrk"),
+)
 
 
 def main(arguments: list[str]) -> int:

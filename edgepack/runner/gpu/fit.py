@@ -19,6 +19,8 @@ from edgepack.runner.gpu.nvml import Look
 #: The same everywhere: what to do where there is a driver package to be had.
 _DRIVER_PACKAGE: Final = "Debian: apt-get install nvidia-driver; Ubuntu: ubuntu-drivers install"
 _MEBIBYTE: Final = 2**20
+#: What NVML says, or cannot, on a machine without a driver.
+_NOTHING_THERE: Final = ("no_library", "not_loaded", "no_package")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def version_numbers(version: str | None) -> tuple[int, ...]:
 def _of_driver(driver: Driver, look: Look) -> Iterator[Obstacle]:
     """What is wrong with the driver as a whole; the first is the cause of the rest."""
     version = look.driver_version or driver.version
-    if version is None and look.trouble is not None and not driver.cards:
+    if version is None and look.trouble in _NOTHING_THERE and not driver.cards:
         yield _no_driver(driver)
     elif driver.denied or look.trouble == "no_permission":
         yield _no_permission(driver)

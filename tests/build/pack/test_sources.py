@@ -68,3 +68,16 @@ def test_the_runners_files_are_the_packages_own_sources() -> None:
         assert not path.startswith(("runner/edgepack/build", "runner/edgepack/cli"))
         relative = PurePosixPath(path).relative_to("runner")
         assert data == (repository / relative).read_bytes()
+
+
+def test_what_is_for_graphics_cards_alone_travels_only_there_and_is_imported_late() -> None:
+    everything = set(runner_files())
+    cpu = runner_files(RuntimeName.LITERT)
+    assert set(runner_files(RuntimeName.ONNXRUNTIME_GPU)) == everything
+    absent = {name.removeprefix("runner/")[:-3].replace("/", ".") for name in everything - set(cpu)}
+    absent |= {name.removesuffix(".__init__") for name in absent}
+    assert "edgepack.runner.gpu.fit" in absent
+    for name, source in cpu.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in absent, f"{name} imports {node.module} when it is loaded"
