@@ -60,12 +60,20 @@ def _request(release: Release, state: Path | None, tell: Callable[[str], None]) 
     verdict = look_and_judge(wish_of(release.manifest, candidate.size))
     cache = None
     if state is not None and TENSORRT in verdict.usable:
-        cache = _cache_folder(state, candidate.sha256)
+        cache = cache_folder(state, candidate.sha256)
     return GpuRequest(verdict, candidate.precision, cache, candidate.inputs, tell=tell)
 
 
-def _cache_folder(state: Path, sha256: str) -> Path | None:
-    """Makes a model's folder and removes the oldest of others; None where it cannot be made."""
+def cache_folder(state: Path, sha256: str) -> Path | None:
+    """Makes a model's folder for TensorRT's engines and removes the oldest of others'.
+
+    Args:
+        state: The state folder.
+        sha256: The model file's hash.
+
+    Returns:
+        The folder; None where it cannot be made.
+    """
     import shutil
 
     parent = state / "gpu"

@@ -107,7 +107,8 @@ class Box:
         write_onnx(model)
         self.release = folder / "release"
         lay_out(self.release, target, runtime, site.path, model, 3.0)
-        self._path = [repository, self.release / "site", site.external_path]
+        self.packages = [site.path, site.external_path]
+        self._path = [repository, *self.packages]
 
     def check(self, *folders: Path, **told: str) -> dict[str, Any]:
         """Runs `edgepack-runner check` with nothing but the release and the wheel to import."""
@@ -168,3 +169,24 @@ def test_libraries_that_look_right_and_are_not_end_on_the_cpu_as_well(
     fallback = box.check(driver, tmp_path)["fallback"]
     assert fallback.startswith("CUDAExecutionProvider cannot load the model: ")
     assert str(tmp_path) not in fallback
+
+
+def test_the_table_of_kernels_is_what_the_wheel_says(
+    box: Box, repository: Path, tmp_path: Path
+) -> None:
+    folder = repository / "edgepack" / "build" / "preflight"
+    site = tmp_path / "site"
+    site.mkdir()
+    for place in box.packages:
+        for each in place.iterdir():
+            if not (site / each.name).exists():
+                (site / each.name).symlink_to(each)
+    ended = subprocess.run(
+        [sys.executable, str(folder / "measure_cuda.py"), str(site)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == (folder / "cuda_kernels.json").read_text()
