@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgepack.build.cache import Cache
+from edgepack.build.pack import pack_bundle
 from edgepack.build.targets.lock import make_lock
 from edgepack.build.targets.target import CUDA_DISTRIBUTIONS
 from edgepack.formats.canonical import sha256_hex
-from edgepack.formats.manifest import ExternalWheel
+from edgepack.formats.manifest import ExternalWheel, RuntimeInfo
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.gpu.libraries import find_libraries, search_folders
 from edgepack.runner.gpu.needs import CUDA_LIBRARIES
-from tests.bundles import pack
+from tests.bundles import draft_manifest, pack, release_files
 from tests.e2e.doubling import own_target
 from tests.runner.gpu.cards import own_machine, shared_library
 
@@ -99,3 +103,29 @@ def test_a_lock_has_nvidias_wheels_outside_the_bundle_only_where_they_are_asked_
     assert outside == wanted
     packed = {each.name for each in wheels if not each.external}
     assert "nvidia-ml-py" in packed
+
+
+def test_a_bundle_for_a_card_says_on_a_box_without_one_what_it_will_do(tmp_path: Path) -> None:
+    files = release_files()
+    draft = draft_manifest(files, name="session")
+    runtime = RuntimeInfo(RuntimeName.ONNXRUNTIME_GPU, "1.24.4", ("CUDAExecutionProvider",))
+    bundle = tmp_path / "gpu.pyz"
+    pack_bundle(replace(draft, runtime=runtime), files, bundle, cache=Cache(tmp_path / "cache"))
+    # No driver's library to be loaded, whatever this machine has.
+    hidden = {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "-1"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", str(bundle), *arguments]
+        return subprocess.run(
+            command, env=hidden, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    told = json.loads(run("doctor", "--json").stdout)["checks"]
+    gpu = [each for each in told if each["name"] == "gpu"]
+    assert [each["status"] for each in gpu] == ["warn"] * len(gpu)
+    assert gpu, "nothing was said of the card"
+    assert all(each["hint"] for each in gpu)
+    done = run("install", "--root", str(tmp_path / "root"))
+    assert done.returncode == 0, done.stderr
+    assert "the CPU computes until then" in done.stderr
+    assert "hint: " in done.stderr
