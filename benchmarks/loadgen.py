@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -208,9 +209,14 @@ class Nothing:
     """A workload that does nothing: what is left is what the measuring itself takes."""
 
     samples = 8
+    max_batch = 1
 
     def run(self, sample: int) -> int:
         """Does nothing with a sample."""
+        return 0
+
+    def run_batch(self, samples: Sequence[int]) -> int:
+        """Does nothing with samples."""
         return 0
 
 

@@ -124,6 +124,8 @@ class ConvertedVariant:
         failure: What went wrong, in one sentence; None when it worked.
         notes: The rung of the ladder that worked, such as `unrolled`.
         elapsed_s: Seconds the conversion took, 0 from the cache.
+        batched: Whether a batch dimension was asked for; `takes_rows` says whether it has one.
+        fixed_because: Why it has none although one was asked for, in words; else empty.
     """
 
     spec: VariantSpec
@@ -135,6 +137,18 @@ class ConvertedVariant:
     failure: str | None = None
     notes: str = ""
     elapsed_s: float = 0.0
+    batched: bool = False
+    fixed_because: str = ""
+
+    def explained(self, reason: str) -> str:
+        """Adds to the reason of a verdict why it takes one row a call, where that is news."""
+        return "; ".join(filter(None, (reason, self.fixed_because)))
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether one call of it takes any number of rows."""
+        first = [spec.shape[:1] for spec in (*self.inputs, *self.outputs)]
+        return bool(first) and set(first) == {(-1,)}
 
 
 @dataclass(frozen=True, slots=True)

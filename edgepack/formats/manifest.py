@@ -124,6 +124,8 @@ class Candidate:
         quality: Metrics against the fp32 original (see `edgepack.build.artifacts.Quality`).
         preflight: What was checked without running it.
         verification: What happened when it ran on the target.
+        max_batch: The most rows of one call; 1 where the graph's batch is fixed. Above 1 the
+            first extent of every input and output is -1.
     """
 
     variant: str
@@ -138,6 +140,7 @@ class Candidate:
     quality: Mapping[str, Any] = field(default_factory=dict)
     preflight: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
+    max_batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,10 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Returns the manifest as JSON values."""
         body = cast("dict[str, Any]", _plain(self))
+        for candidate in body["candidates"]:
+            # Older runners know no batch, and what has none says nothing of it.
+            if candidate["max_batch"] == 1:
+                del candidate["max_batch"]
         return {"format": MANIFEST_FORMAT, **body}
 
     def to_bytes(self) -> bytes:
@@ -254,11 +261,25 @@ def _check_consistency(manifest: Manifest) -> None:
                 f"manifest.candidates: {candidate.variant} names {candidate.file}, which "
                 "manifest.files does not list with that hash and size"
             )
+        _check_batch(candidate)
         if candidate.golden not in by_path:
             raise BundleError(
                 f"manifest.candidates: {candidate.variant} names {candidate.golden}, which "
                 "manifest.files does not list"
             )
+
+
+def _check_batch(candidate: Candidate) -> None:
+    if candidate.max_batch == 1:
+        return
+    fixed = [
+        spec.name for spec in (*candidate.inputs, *candidate.outputs) if spec.shape[:1] != (-1,)
+    ]
+    if fixed:
+        raise BundleError(
+            f"manifest.candidates: {candidate.variant} has max_batch {candidate.max_batch}, but "
+            f"the first extent of {', '.join(fixed)} is not -1"
+        )
 
 
 def _read_model(value: Mapping[str, Any]) -> ModelInfo:
@@ -335,6 +356,7 @@ def _read_candidate(value: Mapping[str, Any], where: str) -> Candidate:
         quality=read.mapping("quality", {}),
         preflight=read.mapping("preflight", {}),
         verification=read.mapping("verification", {}),
+        max_batch=read.integer("max_batch", minimum=1) if "max_batch" in value else 1,
     )
 
 

@@ -189,6 +189,9 @@ class MethodFacts:
 
     `arrival` is `closed` (the next query when the last is answered), `at_once` or `poisson`;
     `target_qps`, `latency_bound_ns`, `bound_source` and `probes` are the Server scenario's.
+    `max_batch` is the most samples of one call, `batch_delay_ns` how long a query was held back
+    for others, `batch_sizes` the calls by how many samples they had, ascending; empty where each
+    had one.
     """
 
     scenario: Scenario
@@ -208,6 +211,9 @@ class MethodFacts:
     latency_bound_ns: Count | None = None
     bound_source: Name | None = None
     probes: tuple[RateProbe, ...] = ()
+    max_batch: Count = 1
+    batch_delay_ns: Count = 0
+    batch_sizes: tuple[tuple[Count, Count], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from edgepack.formats.manifest import Manifest
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.vocabulary import Vocabulary
 from edgepack.runner.clock import Clock
-from edgepack.runner.engines.contract import Engine
+from edgepack.runner.engines.contract import Array, Engine
 from edgepack.runner.release import Release
 
 #: Popular items carry it: they are ranked by how often they were taken, not by the model.
@@ -59,7 +59,8 @@ class Answer(NamedTuple):
         scores: Their scores, same length.
         unknown: How many items of the history are not in the vocabulary.
         fallback: Why these are popular items; None when the model ranked them.
-        compute_ns: Time inside the engine; None when it did not run to its end.
+        compute_ns: Time inside the engine; None when it did not run to its end, or ran for
+            several histories at once.
         failure: What the engine said when it failed.
         ranked_scores: All scores of the model's ranking, seen items included, best first;
             empty when the model did not rank.
@@ -119,9 +120,44 @@ class Recommender:
         start_ns = self._clock.monotonic_ns()
         outputs = engine.run([array])
         compute_ns = self._clock.monotonic_ns() - start_ns
+        return self.ranking(outputs, 0, unknown, compute_ns, limit)
+
+    def encode(self, histories: Sequence[Sequence[str]]) -> tuple[Array, list[int]]:
+        """Turns histories into the graph's input.
+
+        Args:
+            histories: Item ids, most recent last; at least one.
+
+        Returns:
+            int32[histories, sequence_length], and how many items of each are unknown.
+        """
+        encoded = [self._vocabulary.encode(each, self.sequence_length) for each in histories]
+        indices = np.array([row for row, _ in encoded], dtype=np.int32)
+        return indices, [unknown for _, unknown in encoded]
+
+    def ranking(
+        self,
+        outputs: Sequence[Array],
+        row: int,
+        unknown: int,
+        compute_ns: int,
+        limit: int | None = None,
+    ) -> Ranking:
+        """Reads one row of what the engine gave.
+
+        Args:
+            outputs: The graph's outputs in file order.
+            row: Which row.
+            unknown: Items of its history that are not in the vocabulary.
+            compute_ns: Time inside the engine.
+            limit: As in `rank`.
+
+        Raises:
+            DeviceError: The answer makes no sense.
+        """
         # All of them: a model that gives one NaN anywhere is not to be trusted with the rest.
-        scores: list[float] = outputs[self._scores_at][0].tolist()
-        found: list[int] = outputs[self._items_at][0, :limit].tolist()
+        scores: list[float] = outputs[self._scores_at][row].tolist()
+        found: list[int] = outputs[self._items_at][row, :limit].tolist()
         # One NaN or infinity makes the sum one, and JSON has neither.
         if not math.isfinite(sum(scores)):
             raise DeviceError("the model gave a score that is not a number")
@@ -156,7 +192,38 @@ class Recommender:
         except DeviceError as error:
             why = Fallback.ENGINE_FAILURE
             return self.popular(history, k, leave_out, why, error.message)
-        items, scores, unknown, compute_ns = ranking
+        return self._select(ranking, k, leave_out, ranking.compute_ns)
+
+    def answer(
+        self,
+        outputs: Sequence[Array],
+        row: int,
+        unknown: int,
+        history: Sequence[str],
+        k: int,
+        leave_out: Collection[str] = (),
+    ) -> Answer:
+        """Makes a history's answer out of its row of a call for several; it never raises.
+
+        Args:
+            outputs: The graph's outputs in file order.
+            row: The history's row.
+            unknown: From `encode`.
+            history: As in `recommend`.
+            k: As in `recommend`.
+            leave_out: As in `recommend`.
+        """
+        try:
+            ranking = self.ranking(outputs, row, unknown, 0, k + len(leave_out))
+        except DeviceError as error:
+            why = Fallback.ENGINE_FAILURE
+            return self.popular(history, k, leave_out, why, error.message)
+        return self._select(ranking, k, leave_out, None)
+
+    def _select(
+        self, ranking: Ranking, k: int, leave_out: Collection[str], compute_ns: int | None
+    ) -> Answer:
+        items, scores, unknown, _ = ranking
         if leave_out:
             kept = [i for i, item in enumerate(items) if item not in leave_out][:k]
             found, theirs = [items[i] for i in kept], [scores[i] for i in kept]

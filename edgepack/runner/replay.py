@@ -17,6 +17,7 @@ from edgepack.runner.clock import Clock
 from edgepack.runner.engines.contract import Array, Engine
 from edgepack.runner.recommender import Recommender, open_recommender
 from edgepack.runner.release import Release
+from edgepack.runner.rows import join_rows, run_rows, sizes_of
 
 #: More than this many sentences help nobody; the first ones name the fault.
 _MAX_PROBLEMS = 20
@@ -47,6 +48,12 @@ def check_engine(release: Release, engine: Engine) -> list[str]:
         runtimes rename tensors and settle on batch 1.
     """
     candidate = release.candidate
+    fixed = [spec.name for spec in (*engine.inputs, *engine.outputs) if spec.shape[:1] != (-1,)]
+    if candidate.max_batch > 1 and fixed:
+        return [
+            f"the manifest says that {candidate.max_batch} rows go through in one call, but the "
+            f"model's first extent of {', '.join(fixed)} is fixed"
+        ]
     return [
         *_compare("inputs", candidate.inputs, engine.inputs),
         *_compare("outputs", candidate.outputs, engine.outputs),
@@ -62,7 +69,8 @@ def replay_golden(release: Release, engine: Engine, clock: Clock) -> ReplayOutco
         clock: Passed on to the recommender.
 
     Returns:
-        What was wrong, at most 20 sentences.
+        What was wrong, at most 20 sentences. A candidate that takes several rows in one call
+        answers them together as well, and has to answer each as if it were alone.
 
     Raises:
         BundleError: There are no golden cases, or the graph is not what the kind needs.
@@ -77,12 +85,70 @@ def replay_golden(release: Release, engine: Engine, clock: Clock) -> ReplayOutco
         problems += _replay_sequences(golden, open_recommender(release, engine, clock))
     if not problems:
         problems += _replay_tensors(golden, engine)
+    if not problems and release.candidate.max_batch > 1:
+        problems += _replay_together(release, engine, clock)
     return ReplayOutcome(cases, tuple(problems[:_MAX_PROBLEMS]))
 
 
 def golden_arrays(case: GoldenTensors) -> list[Array]:
     """Returns the inputs of a tensor model's golden case as arrays in file order."""
     return [np.array(value.data, dtype=value.dtype).reshape(value.shape) for value in case.inputs]
+
+
+def golden_rows(release: Release, rows: int, begin: int = 0) -> list[Array]:
+    """Returns golden inputs as rows of one call.
+
+    Args:
+        release: Whose.
+        rows: How many; the golden cases are gone through again and again.
+        begin: Which case is the first row.
+
+    Returns:
+        One array for each input in file order.
+    """
+    places = range(begin, begin + rows)
+    if release.vocabulary is not None:
+        length = release.manifest.model.sequence_length or 0
+        cases = release.golden.sequences
+        encoded = [
+            release.vocabulary.encode(cases[i % len(cases)].history, length)[0] for i in places
+        ]
+        return [np.array(encoded, dtype=np.int32)]
+    tensors = release.golden.tensors
+    return join_rows([golden_arrays(tensors[i % len(tensors)]) for i in places])
+
+
+def _replay_together(release: Release, engine: Engine, clock: Clock) -> list[str]:
+    """Replays the golden cases in calls of two rows and of the most, beside each other."""
+    golden = release.golden
+    cases = len(golden.sequences) + len(golden.tensors)
+    most = sizes_of(engine, release.candidate.max_batch)
+    problems = []
+    for rows in sorted({2, most.most}):
+        for begin in range(0, cases, rows):
+            arrays = golden_rows(release, rows, begin)
+            outputs, _ = run_rows(engine, arrays, most, clock.monotonic_ns)
+            for row in range(rows):
+                case = (begin + row) % cases
+                own = [each[row : row + 1] for each in outputs]
+                problems += [
+                    f"golden case {case} in a call of {rows} rows: {each}"
+                    for each in _check_case(release, engine, clock, case, own)
+                ]
+    return problems
+
+
+def _check_case(
+    release: Release, engine: Engine, clock: Clock, case: int, outputs: Sequence[Array]
+) -> list[str]:
+    golden = release.golden
+    if release.vocabulary is None:
+        found: list[str] = []
+        for expected, output in zip(golden.tensors[case].outputs, outputs, strict=True):
+            found += check_tensor(expected, output.ravel().tolist(), golden.tolerance)
+        return found
+    ranking = open_recommender(release, engine, clock).ranking(outputs, 0, 0, 0)
+    return check_ranking(golden.sequences[case], ranking.items, ranking.scores, golden.tolerance)
 
 
 def _replay_sequences(golden: GoldenSet, recommender: Recommender) -> list[str]:

@@ -49,6 +49,8 @@ class ServeSection:
         tls_certificate: PEM file of the certificate and its chain; None: plain HTTP.
         tls_key: PEM file of its key.
         deadline_ms: For requests that name no deadline of their own; None: none.
+        batch_size: The most rows of one call of the model; None: as many as it was built for.
+        batch_delay_us: How long a request may be held back for others to share its call.
     """
 
     host: _Text = "127.0.0.1"
@@ -60,6 +62,8 @@ class ServeSection:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     deadline_ms: Annotated[float, Range(low=0.1, high=600_000)] | None = None
+    batch_size: Annotated[int, Range(low=1, high=256)] | None = None
+    batch_delay_us: Annotated[int, Range(low=0, high=1_000_000)] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,12 @@ def make_root(root: Path) -> Path:
     return root
 
 
-def add_release(root: Path, version: str, model: Path, runtime: RuntimeName) -> Path:
+def add_release(
+    root: Path, version: str, model: Path, runtime: RuntimeName, max_batch: int = 1
+) -> Path:
     """Adds a release of a model; it is not current yet."""
     release = root / "releases" / version
-    write_real_release(release, model, runtime, version)
+    write_real_release(release, model, runtime, version, max_batch)
     (release / "runner").mkdir()
     (release / "runner" / "edgepack").symlink_to(_REPOSITORY / "edgepack")
     (release / "site").symlink_to(sysconfig.get_path("purelib"))

@@ -76,8 +76,14 @@ def make_tflite(directory: Path) -> Path:
     return model
 
 
-def make_onnx(directory: Path) -> Path:
-    """Writes the model as an ONNX file."""
+def make_onnx(directory: Path, rows: int | str = 1, *, mixing: bool = False) -> Path:
+    """Writes the model as an ONNX file.
+
+    Args:
+        directory: Where.
+        rows: The batch: 1, or the name of an extent that is open.
+        mixing: Whether the other rows of a call change a row's scores.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -105,7 +111,15 @@ def make_onnx(directory: Path) -> Path:
         node("ReduceSum", "known middle", "count", keepdims=0),
         node("Add", "count small", "divisor"),
         node("Div", "total divisor", "taste"),
-        node("MatMul", "taste columns", "logits"),
+        *(
+            [
+                node("ReduceMax", "taste", "loudest", axes=[0], keepdims=1),
+                node("Add", "taste loudest", "own"),
+                node("MatMul", "own columns", "logits"),
+            ]
+            if mixing
+            else [node("MatMul", "taste columns", "logits")]
+        ),
         node("TopK", "logits k", "scores found"),
         node("Add", "found one", "shifted"),
         node("Cast", "shifted", "items", to=TensorProto.INT32),
@@ -113,22 +127,26 @@ def make_onnx(directory: Path) -> Path:
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("history", TensorProto.INT32, [1, LENGTH])],
+        [helper.make_tensor_value_info("history", TensorProto.INT32, [rows, LENGTH])],
         [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, GRAPH_TOP_K]),
-            helper.make_tensor_value_info("items", TensorProto.INT32, [1, GRAPH_TOP_K]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [rows, GRAPH_TOP_K]),
+            helper.make_tensor_value_info("items", TensorProto.INT32, [rows, GRAPH_TOP_K]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    path = directory / "tiny.onnx"
+    path = directory / f"tiny-{rows}{'-mixing' * mixing}.onnx"
     onnx.save(model, str(path))
     return path
 
 
 def write_real_release(
-    directory: Path, model: Path, runtime: RuntimeName, version: str = "1.0.0"
+    directory: Path,
+    model: Path,
+    runtime: RuntimeName,
+    version: str = "1.0.0",
+    max_batch: int = 1,
 ) -> Manifest:
     """Lays out a release of a model, with the golden answers it gives in this process."""
     kind = runtime_format(runtime)
@@ -166,6 +184,7 @@ def write_real_release(
         inputs=engine.inputs,
         outputs=engine.outputs,
         golden=f"golden/{spec.name}.json",
+        max_batch=max_batch,
     )
     manifest = Manifest(
         model=ModelInfo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,34 @@ def test_a_gpu_bundle_is_thin_and_its_cpu_fallback_was_run(
     assert wheel["name"] == "onnxruntime-gpu"
     assert len(wheel["sha256"]) == 64
     assert not [f for f in manifest["files"] if f["path"].startswith("site/onnxruntime/")]
-    assert manifest["candidates"][0]["verification"]["status"] == "runs"
+    (candidate,) = manifest["candidates"]
+    assert candidate["verification"]["status"] == "runs"
+    # Its rows were proved to keep to themselves where it was run.
+    assert candidate["max_batch"] == 64
+    assert {spec["shape"][0] for spec in (*candidate["inputs"], *candidate["outputs"])} == {-1}
+
+
+def test_a_target_that_asks_for_rows_gets_them_where_the_variant_has_them(
+    workshop: Workshop, run_cli: Cli, tmp_path: Path
+) -> None:
+    shipped = load_target("cpu").path.read_text()
+    own = re.sub(r"\[\[runtime\]\]\nname = .litert.*?(?=\[\[runtime)", "", shipped, flags=re.DOTALL)
+    own = re.sub(r"allowed = \[.*?\]", "max_batch = 16", own, flags=re.DOTALL)
+    (tmp_path / "shelf.toml").write_text(own.replace('name = "cpu"', 'name = "shelf"'))
+    built = run_cli(
+        *("build", "--model", "tiny", "--target", tmp_path / "shelf.toml"),
+        *("--variant", "onnx-fp32", "--variant", "onnx-dynamic-int8", "--candidates", "2"),
+        *("--out", tmp_path / "dist", "--json"),
+        cwd=workshop.folder,
+    )
+    assert built.status == 0, built.stderr
+    rows = {row["name"]: row for row in built.value["variants"]}
+    assert "batch 1: it rounds by the whole call" in rows["onnx-dynamic-int8"]["reason"]
+    assert "batch 1" not in rows["onnx-fp32"]["reason"]
+    (bundle,) = built.value["bundles"]
+    manifest = run_cli("inspect", bundle["path"], "--json").value["manifest"]
+    found = {each["variant"]: each.get("max_batch", 1) for each in manifest["candidates"]}
+    assert found == {"onnx-fp32": 16, "onnx-dynamic-int8": 1}
 
 
 def test_a_runtime_that_dies_on_the_targets_cpu_gets_no_bundle(

@@ -126,3 +126,36 @@ def test_a_candidate_is_found_by_name_and_the_first_is_the_chosen_one() -> None:
     assert both.candidate("tflite-fp16") is second
     with pytest.raises(BundleError, match="no candidate 'onnx-fp32'; it has tflite-fp32"):
         both.candidate("onnx-fp32")
+
+
+def _batched(manifest: Manifest, rows: int, first: int = -1) -> Manifest:
+    (candidate,) = manifest.candidates
+    inputs, outputs = (
+        tuple(replace(each, shape=(first, *each.shape[1:])) for each in specs)
+        for specs in (candidate.inputs, candidate.outputs)
+    )
+    batched = replace(candidate, max_batch=rows, inputs=inputs, outputs=outputs)
+    return replace(manifest, candidates=(batched,))
+
+
+def test_a_candidate_says_how_many_rows_a_call_takes() -> None:
+    manifest = _batched(make_manifest(), 64)
+    assert parse_manifest(manifest.to_bytes()) == manifest
+    assert manifest.to_json()["candidates"][0]["max_batch"] == 64
+
+
+def test_a_batch_of_one_is_not_written_down() -> None:
+    assert "max_batch" not in make_manifest().to_json()["candidates"][0]
+    assert parse_manifest(make_manifest().to_bytes()).candidates[0].max_batch == 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        (_batched(make_manifest(), 8, first=1), "the first extent of history, scores is not -1"),
+        (_batched(make_manifest(), 0), "max_batch: got 0, expected at least 1"),
+    ],
+)
+def test_a_batch_that_does_not_hold_together_is_refused(manifest: Manifest, words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        parse_manifest(manifest.to_bytes())

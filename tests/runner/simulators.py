@@ -71,12 +71,25 @@ class SimulatedEngine:
         length: int = SEQUENCE_LENGTH,
         catalogue: int = CATALOGUE,
         graph_top_k: int = GRAPH_TOP_K,
+        batched: bool = False,
+        row_ns: int = 0,
     ) -> None:
-        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("history", "int32", (1, length)),)
+        rows = -1 if batched else 1
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("history", "int32", (rows, length)),)
         self.outputs: tuple[TensorSpec, ...] = (
-            TensorSpec("Identity", "int32", (1, graph_top_k)),
-            TensorSpec("Identity_1", "float32", (1, graph_top_k)),
+            TensorSpec("Identity", "int32", (rows, graph_top_k)),
+            TensorSpec("Identity_1", "float32", (rows, graph_top_k)),
         )
+        #: The rows of each call.
+        self.called: list[int] = []
+        #: A call with this item in any of its rows fails.
+        self.deadly: int | None = None
+        #: A row whose last item is this one is answered with numbers that are none.
+        self.senseless: int | None = None
+        #: Whether a row's scores depend on the other rows of the call.
+        self.mixes = False
+        self.batch_sizes: tuple[int, ...] | None = None
+        self._row_ns = row_ns
         self.name = "litert"
         self.version = "0.0-simulated"
         self.provider = "simulator"
@@ -96,16 +109,28 @@ class SimulatedEngine:
         check_inputs(self.inputs, inputs)
         if self.failing is not None:
             raise DeviceError(self.failing)
+        rows = len(inputs[0])
         if self._clock is not None:
             self._clock.now_ns += self._call_ns[self.calls % len(self._call_ns)]
+            self._clock.now_ns += rows * self._row_ns
         self.calls += 1
-        last = int(inputs[0][0, -1])
+        self.called.append(rows)
+        if self.deadly is not None and (inputs[0] == self.deadly).any():
+            raise DeviceError(f"item {self.deadly} is too much for it")
+        pairs = [self._rank(int(row[-1]), rows) for row in inputs[0]]
+        return [np.stack(each) for each in zip(*pairs, strict=True)]
+
+    def _rank(self, last: int, rows: int) -> tuple[Array, Array]:
         indices = np.arange(1, self._catalogue + 1)
         scores = (10 - np.abs(indices - last) - indices * 1e-3).astype(np.float32)
+        if last == self.senseless:
+            scores[:] = np.nan
+        if self.mixes:
+            scores += np.float32(rows)
         if self.poison is not None:
             scores[0] = self.poison
         order = np.argsort(-scores, kind="stable")[: self._graph_top_k]
-        return [indices[order][None].astype(np.int32), scores[order][None]]
+        return indices[order].astype(np.int32), scores[order]
 
     def close(self) -> None:
         self.closed = True
@@ -114,9 +139,10 @@ class SimulatedEngine:
 class SimulatedTensorEngine:
     """An engine that doubles one float vector."""
 
-    def __init__(self) -> None:
-        self.inputs = (TensorSpec("x", "float32", (1, 3)),)
-        self.outputs = (TensorSpec("y", "float32", (1, 3)),)
+    def __init__(self, batched: bool = False) -> None:
+        rows = -1 if batched else 1
+        self.inputs = (TensorSpec("x", "float32", (rows, 3)),)
+        self.outputs = (TensorSpec("y", "float32", (rows, 3)),)
         self.name = "litert"
         self.version = "0.0-simulated"
         self.provider = "simulator"
@@ -193,9 +219,11 @@ def write_release(
     model: bytes = b"simulated model",
     runtime: RuntimeName = RuntimeName.LITERT,
     kind_tensor: bool = False,
+    max_batch: int = 1,
 ) -> Manifest:
     """Lays out a release as an install does, and returns its manifest."""
-    reference = SimulatedTensorEngine() if kind_tensor else SimulatedEngine()
+    batched = max_batch > 1
+    reference = SimulatedTensorEngine(batched) if kind_tensor else SimulatedEngine(batched=batched)
     if golden is None:
         golden = golden_tensors() if kind_tensor else golden_of(SimulatedEngine())
     onnx = runtime in (RuntimeName.ONNXRUNTIME, RuntimeName.ONNXRUNTIME_GPU)
@@ -223,6 +251,7 @@ def write_release(
         inputs=reference.inputs,
         outputs=reference.outputs,
         golden=f"golden/{name}.json",
+        max_batch=max_batch,
     )
     info = ModelInfo("session", "1.2.0", "recommender", "sasrec", "a" * 64)
     if kind_tensor:
@@ -249,9 +278,9 @@ def write_release(
     return manifest
 
 
-def simulated_release(directory: Path, *, kind_tensor: bool = False) -> Release:
+def simulated_release(directory: Path, *, kind_tensor: bool = False, max_batch: int = 1) -> Release:
     """A release on disk, loaded."""
-    write_release(directory, kind_tensor=kind_tensor)
+    write_release(directory, kind_tensor=kind_tensor, max_batch=max_batch)
     return load_release(directory)
 
 

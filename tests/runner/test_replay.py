@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.golden import GoldenSet
 from edgepack.formats.tensors import TensorSpec
+from edgepack.runner.engines.contract import Array
 from edgepack.runner.replay import check_engine, replay_golden
 from tests.runner.simulators import (
     HISTORIES,
     HandClock,
     SimulatedEngine,
     SimulatedTensorEngine,
+    golden_of,
     golden_tensors,
     simulated_release,
 )
@@ -86,3 +90,45 @@ def test_a_tensor_models_answers_are_compared_too(tmp_path: Path) -> None:
         "golden tensors 0"
         in replay_golden(altered, SimulatedTensorEngine(), HandClock()).problems[0]
     )
+
+
+def test_a_candidate_for_several_rows_answers_them_together_as_well(tmp_path: Path) -> None:
+    engine = SimulatedEngine(batched=True)
+    release = simulated_release(tmp_path, max_batch=8)
+    assert replay_golden(release, engine, HandClock()).ok
+    cases = len(HISTORIES)
+    assert engine.called == [1] * cases + [2, 2] + [8]
+
+
+def test_a_graph_that_mixes_rows_is_found(tmp_path: Path) -> None:
+    engine = SimulatedEngine(batched=True)
+    release = simulated_release(tmp_path, max_batch=8)
+    golden = golden_of(engine)
+    engine.mixes = True
+    shifted = tuple(
+        replace(each, scores=tuple(score + 1 for score in each.scores)) for each in golden.sequences
+    )
+    # Alone every row is right: the score that is added is the number of rows.
+    release = replace(release, golden=replace(golden, sequences=shifted))
+    outcome = replay_golden(release, engine, HandClock())
+    assert outcome.problems[0].startswith("golden case 0 in a call of 2 rows: rank 1")
+
+
+def test_a_tensor_model_for_several_rows_answers_them_together_as_well(tmp_path: Path) -> None:
+    release = simulated_release(tmp_path, kind_tensor=True, max_batch=4)
+    assert replay_golden(release, SimulatedTensorEngine(batched=True), HandClock()).ok
+
+    class Mixing(SimulatedTensorEngine):
+        def run(self, inputs: Sequence[Array]) -> list[Array]:
+            return [(inputs[0] * 2 * len(inputs[0])).astype(np.float32)]
+
+    outcome = replay_golden(release, Mixing(batched=True), HandClock())
+    assert "golden case 0 in a call of 2 rows" in outcome.problems[0]
+
+
+def test_a_fixed_batch_under_a_manifest_that_promises_rows_is_found(tmp_path: Path) -> None:
+    release = simulated_release(tmp_path, max_batch=8)
+    (problem,) = check_engine(release, SimulatedEngine())
+    assert "8 rows go through in one call" in problem
+    assert "first extent of history" in problem
+    assert check_engine(release, SimulatedEngine(batched=True)) == []

@@ -56,10 +56,14 @@ def finished_function(source: Source) -> Any:
         return {f"out_{i:02}": each for i, each in enumerate(source.call(tensors))}
 
     signature = [
-        tf.TensorSpec(spec.shape, tf.as_dtype(spec.dtype), f"arg_{i:02}")
+        tf.TensorSpec(_extents(spec), tf.as_dtype(spec.dtype), f"arg_{i:02}")
         for i, spec in enumerate(source.inputs)
     ]
     return tf.function(finished, input_signature=signature, autograph=False)
+
+
+def _extents(spec: TensorSpec) -> list[int | None]:
+    return [None if extent < 0 else extent for extent in spec.shape]
 
 
 def output_specs(source: Source, outputs: Sequence[Any]) -> tuple[TensorSpec, ...]:

@@ -43,6 +43,7 @@ class Job:
         graph_top_k: Items the finished graph returns; None for a tensor model.
         form: The graph's form.
         spec: Which variant; None where the job makes none.
+        batched: Whether the graph is to take any number of rows in one call.
     """
 
     kind: JobKind
@@ -52,6 +53,7 @@ class Job:
     graph_top_k: int | None = None
     form: Form = Form.PLAIN
     spec: VariantSpec | None = None
+    batched: bool = False
 
     def write(self, path: Path) -> None:
         """Writes the job's file."""
@@ -70,6 +72,7 @@ class Job:
             graph_top_k=value["graph_top_k"],
             form=Form(value["form"]),
             spec=parse_variant_name(value["spec"]) if value["spec"] else None,
+            batched=value["batched"],
         )
 
 

@@ -1,7 +1,8 @@
 """Writes the finished model as fp32 ONNX, the base of every ONNX variant. Runs in a worker.
 
 A Keras model or SavedModel goes through tf2onnx; a user's own ONNX file only gets its batch
-fixed. It is not aware of precisions. Used by `worker`.
+fixed, or named where any number of rows is to go through in one call. It is not aware of
+precisions. Used by `worker`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgepack.build.convert.job import Job, Outcome
+from edgepack.build.convert.onnx_batch import name_batch, rows_problem
 from edgepack.build.convert.onnx_file import file_specs, save_onnx
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
@@ -28,21 +30,43 @@ _OLDEST_OPSET: Final = 13
 def write_onnx_base(job: Job) -> Outcome:
     """Writes `base.onnx` into `job.out`.
 
+    Returns:
+        Its inputs and outputs; where a batch dimension was asked for and the model has none to
+        give, the notes say why.
+
     Raises:
         ConversionError: The model cannot be read, or an operator has no ONNX form.
     """
+    import onnx
+
+    if job.source.suffix == ".onnx" and job.form is not Form.NATIVE:
+        raise ConversionError("an ONNX file is used in the form it has")
+    path, notes = job.out / "base.onnx", ""
+    problem = _write_in_rows(job, path) if job.batched else None
+    if problem is not None:
+        notes = f"batch 1: {problem}"
+    if problem is not None or not job.batched:
+        save_onnx(_make(job, batched=False), path)
+    inputs, outputs = file_specs(onnx.load(str(path)))
+    return Outcome(inputs=inputs, outputs=outputs, notes=notes)
+
+
+def _make(job: Job, *, batched: bool) -> Any:
     if job.source.suffix == ".onnx":
-        if job.form is not Form.NATIVE:
-            raise ConversionError("an ONNX file is used in the form it has")
-        model = _own_file(job.source, job.samples)
-    else:
-        model = _exported(job)
-    save_onnx(model, job.out / "base.onnx")
-    inputs, outputs = file_specs(model)
-    return Outcome(inputs=inputs, outputs=outputs)
+        return _own_file(job.source, job.samples, batched=batched)
+    return _exported(job, batched=batched)
 
 
-def _exported(job: Job) -> Any:
+def _write_in_rows(job: Job, path: Path) -> str | None:
+    """Writes the graph for any number of rows; returns why that cannot be, or None."""
+    try:
+        save_onnx(_make(job, batched=True), path)
+    except Exception as error:  # noqa: BLE001 - a layer that needs a fixed batch raises anything
+        return last_words(str(error)) or type(error).__name__
+    return rows_problem(path, job.samples)
+
+
+def _exported(job: Job, *, batched: bool) -> Any:
     import tensorflow as tf
     import tf2onnx
     from tensorflow.python.framework.convert_to_constants import (
@@ -55,6 +79,8 @@ def _exported(job: Job) -> Any:
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     source = load_source(job.source, job.samples, job.graph_top_k)
+    if batched:
+        source = source.in_rows()
     handlers: dict[str, Any] = {}
     if job.form is Form.NATIVE:
         handlers = marker_handlers(mark_native_layers(source.layers))
@@ -86,6 +112,8 @@ def _exported(job: Job) -> Any:
     shapes = dict(zip(source.output_names, traced, strict=True))
     for value in model.graph.output:
         _fix_extents(value, shapes[value.name])
+    if batched:
+        name_batch(model)
     return _checked(model)
 
 
@@ -109,8 +137,10 @@ def _checked(model: Any) -> Any:
     return model
 
 
-def _own_file(path: Path, samples: Path) -> Any:
+def _own_file(path: Path, samples: Path, *, batched: bool) -> Any:
     import onnx
+
+    rows = None if batched else 1
 
     model = onnx.load(str(path))
     constants = {each.name for each in model.graph.initializer}
@@ -119,14 +149,18 @@ def _own_file(path: Path, samples: Path) -> Any:
     for value in model.graph.input:
         if value.name in constants:
             continue
-        _fix_extents(value, (1, *shapes[value.name][1:]))
+        first = value.type.tensor_type.shape.dim[0]
+        if batched and first.HasField("dim_value"):
+            raise ConversionError(f"the file's own batch is fixed at {first.dim_value}")
+        _fix_extents(value, (rows, *shapes[value.name][1:]))
     # Extents written for another batch would contradict the fixed one.
     del model.graph.value_info[:]
     for value in model.graph.output:
         extents = value.type.tensor_type.shape.dim
         if len(extents) and not extents[0].HasField("dim_value"):
-            extents[0].Clear()
-            extents[0].dim_value = 1
+            _fix_extents(value, (rows or None, *(None for _ in extents[1:])))
+    if batched:
+        name_batch(model)
     return onnx.shape_inference.infer_shapes(_upgraded(model))
 
 

@@ -125,7 +125,8 @@ def _static(model: Any, job: Job) -> tuple[Any, str]:
     """Quantises the body over real inputs; the scoring product stays dynamic.
 
     Eight bits give a catalogue of thousands 256 different scores, so what ranks them must not
-    have a fixed range.
+    have a fixed range. In a graph for several rows that product stays float: a dynamic range is
+    that of the whole call, and a row's answer would depend on the others.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -152,6 +153,11 @@ def _static(model: Any, job: Job) -> tuple[Any, str]:
         after.unlink(missing_ok=True)
     # ONNX Runtime has no static LSTM, and no integer GRU at all.
     lstms = [node.name for node in model.graph.node if node.op_type == "LSTM"]
+    together = job.batched and all(spec.shape[:1] == (-1,) for spec in inputs)
+    if together:
+        parts = ["integer products", *(["float scoring"] if head else [])]
+        floats = sorted({n.op_type for n in model.graph.node if n.op_type in ("GRU", "LSTM")})
+        return quantised, ", ".join([*parts, *(f"float {name}" for name in floats)])
     if head or lstms:
         quantised, _ = _dynamic(quantised, job.out, nodes=[*head, *lstms], types=_DYNAMIC_TYPES)
     kept = [name for name in ("GRU",) if any(n.op_type == name for n in model.graph.node)]

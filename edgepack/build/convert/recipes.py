@@ -58,6 +58,15 @@ def ladder(spec: VariantSpec, recurrent_steps: int) -> tuple[Form, ...]:
     return (Form.ROLLED, Form.UNROLLED)
 
 
+def rounds_by_batch(spec: VariantSpec) -> bool:
+    """Whether a variant rounds its activations by what the whole call brings.
+
+    In one call with others a row would then be answered a little differently (6e-5 was seen),
+    depending on who else asked, so such a variant keeps a batch of 1.
+    """
+    return spec.format is Format.ONNX and spec.precision is Precision.DYNAMIC_INT8
+
+
 def _onnx_ladder(recurrent_steps: int) -> tuple[Form, ...]:
     if recurrent_steps == 0:
         return (Form.NATIVE, Form.PLAIN)
@@ -75,6 +84,7 @@ def variant_key(
     graph_top_k: int | None,
     samples_sha256: str,
     tools: dict[str, str],
+    batched: bool = False,
 ) -> dict[str, Any]:
     """Returns everything that one rung of one variant depends on, as a cache key.
 
@@ -85,11 +95,14 @@ def variant_key(
         graph_top_k: Items the finished graph returns; None for a tensor model.
         samples_sha256: Calibration data; a tensor model's shapes come from it too.
         tools: Version by package.
+        batched: Whether it is to take any number of rows in one call.
     """
     # Only static int8 and tensor models read the samples; leaving them out elsewhere keeps
     # an entry alive when only the calibration data changed.
     reads_samples = spec.precision is Precision.STATIC_INT8 or graph_top_k is None
     return {
+        # Left out where it says nothing: what was made before is found again.
+        **({"batched": True} if batched else {}),
         "recipe": RECIPE_VERSION,
         "variant": spec.name,
         "form": str(form),

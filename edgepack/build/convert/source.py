@@ -7,7 +7,7 @@ and `reference`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Source:
 
     Attributes:
         call: Takes tensors in the order of `inputs`, returns a list of outputs.
-        inputs: Batch 1, every other extent known.
+        inputs: Batch 1, or -1 for any number of rows; every other extent known.
         output_names: In the model's own order.
         variables: What must live while a trace does.
         layers: Every Keras layer, nested ones included; empty for a SavedModel.
@@ -39,6 +39,11 @@ class Source:
     output_names: tuple[str, ...]
     variables: tuple[Any, ...]
     layers: tuple[Any, ...] = field(default=())
+
+    def in_rows(self) -> Source:
+        """Returns the same model for any number of rows in one call."""
+        inputs = tuple(replace(spec, shape=(-1, *spec.shape[1:])) for spec in self.inputs)
+        return replace(self, inputs=inputs)
 
     @property
     def recurrent_layers(self) -> tuple[Any, ...]:

@@ -28,13 +28,20 @@ from edgepack.build.convert.process import (
     start_worker,
     tool_versions,
 )
-from edgepack.build.convert.recipes import RECIPE_VERSION, Form, ladder, variant_key
+from edgepack.build.convert.recipes import (
+    RECIPE_VERSION,
+    Form,
+    ladder,
+    rounds_by_batch,
+    variant_key,
+)
 from edgepack.formats.errors import ConversionError, MissingExtraError
 from edgepack.formats.variants import Format, VariantSpec
 
 _NO_WAY_TO_TFLITE = (
     "an ONNX file cannot become TFLite; give the Keras model or SavedModel it was exported from"
 )
+_ROUNDS_BY_BATCH = "batch 1: it rounds by the whole call, so rows would change each other"
 _TASK = "Converting"
 
 
@@ -47,6 +54,7 @@ def convert_variants(
     limits: Limits | None = None,
     progress: Progress | None = None,
     runner: Runner = start_worker,
+    batched: Sequence[VariantSpec] = (),
 ) -> list[ConvertedVariant]:
     """Converts a model to variants.
 
@@ -58,20 +66,25 @@ def convert_variants(
         limits: What one process may take.
         progress: Told of each finished variant.
         runner: Starts the processes.
+        batched: ONNX variants that are to take any number of rows in one call. One whose model
+            or precision does not allow it has a batch of 1, and says why.
 
     Returns:
-        One for each spec in its order; one that could not be made has a `failure`.
+        One for each spec in its order, then one for each of `batched`; one that could not be
+        made has a `failure`.
 
     Raises:
         MissingExtraError: TensorFlow or the ONNX tools are not installed.
     """
-    _check_tools(model, specs)
+    _check_tools(model, (*specs, *batched))
     progress = progress or SilentProgress()
     work = _Conversion(model, cache, limits or Limits(), runner)
-    progress.start(_TASK, len(specs))
+    progress.start(_TASK, len(specs) + len(batched))
+    wanted = [*((spec, False) for spec in specs), *((spec, True) for spec in batched)]
 
-    def convert(spec: VariantSpec) -> ConvertedVariant:
-        variant = work.convert(spec)
+    def convert(each: tuple[VariantSpec, bool]) -> ConvertedVariant:
+        spec, in_rows = each
+        variant = work.convert(spec, batched=in_rows)
         progress.advance(_TASK, note=spec.name)
         return variant
 
@@ -79,11 +92,12 @@ def convert_variants(
     try:
         # Both start with the slow part, reading the model with TensorFlow.
         first: list[Future[None]] = [pool.submit(work.prepare_graph)] if _is_keras(model) else []
-        if any(spec.format is Format.ONNX for spec in specs):
-            first.append(pool.submit(work.prepare_onnx))
+        onnx = [each for each in wanted if each[0].format is Format.ONNX]
+        kinds = {in_rows and not rounds_by_batch(spec) for spec, in_rows in onnx}
+        first += [pool.submit(work.prepare_onnx, batched=each) for each in sorted(kinds)]
         for each in first:
             each.result()
-        return list(pool.map(convert, specs))
+        return list(pool.map(convert, wanted))
     except BaseException:
         work.stop()
         raise
@@ -140,8 +154,11 @@ class _Conversion:
         self._tools = tool_versions()
         self._stopped = threading.Event()
 
-    def convert(self, spec: VariantSpec) -> ConvertedVariant:
+    def convert(self, spec: VariantSpec, *, batched: bool = False) -> ConvertedVariant:
         """Climbs down a variant's ladder until a rung works."""
+        if batched and rounds_by_batch(spec):
+            fixed = self.convert(spec)
+            return replace(fixed, batched=True, fixed_because=_ROUNDS_BY_BATCH)
         started = monotonic()
         if spec.format is Format.TFLITE and not _is_keras(self._model):
             return ConvertedVariant(spec, None, failure=_NO_WAY_TO_TFLITE)
@@ -152,15 +169,19 @@ class _Conversion:
         failures: dict[Form, str] = {}
         fresh = False
         for form in ladder(spec, steps):
-            fresh = fresh or self._cache.find("variant", self._variant_key(spec, form)) is None
-            found = self._try_rung(spec, form)
+            key = self._variant_key(spec, form, batched=batched)
+            fresh = fresh or self._cache.find("variant", key) is None
+            found = self._try_rung(spec, form, key, batched=batched)
             if isinstance(found, ConvertedVariant):
                 elapsed_s = monotonic() - started if fresh else 0.0
                 notes = _notes(form, found.notes, failures)
-                return replace(found, notes=notes, elapsed_s=elapsed_s)
+                return replace(found, notes=notes, elapsed_s=elapsed_s, batched=batched)
             failures[form] = found
         return ConvertedVariant(
-            spec, None, failure=_join(failures), elapsed_s=monotonic() - started
+            *(spec, None),
+            failure=_join(failures),
+            elapsed_s=monotonic() - started,
+            batched=batched,
         )
 
     def graph(self) -> tuple[Path, Outcome]:
@@ -186,10 +207,10 @@ class _Conversion:
         with contextlib.suppress(ConversionError):
             self.graph()
 
-    def prepare_onnx(self) -> None:
+    def prepare_onnx(self, *, batched: bool = False) -> None:
         """Makes the base of the ONNX variants; a failure shows again when it is used."""
         with contextlib.suppress(NotKeptError):
-            self._onnx_base(Form.NATIVE)
+            self._onnx_base(Form.NATIVE, batched=batched)
 
     def obtain(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:
         """Does a job through the cache.
@@ -222,19 +243,22 @@ class _Conversion:
                 if "edgepack.build.convert.worker" in child.cmdline():
                     child.kill()
 
-    def _try_rung(self, spec: VariantSpec, form: Form) -> ConvertedVariant | str:
+    def _try_rung(
+        self, spec: VariantSpec, form: Form, key: Mapping[str, Any], *, batched: bool
+    ) -> ConvertedVariant | str:
         """Returns the variant, or why this form does not work."""
         try:
-            source = self._source(spec, form)
+            source = self._source(spec, form, batched=batched)
             if isinstance(source, str):
                 return source
             folder, outcome = self._through_cache(
                 "variant",
-                self._variant_key(spec, form),
+                key,
                 Job(
                     *(JobKind(str(spec.format)), source, Path(), self._model.samples_path),
                     form=form,
                     spec=spec,
+                    batched=batched,
                 ),
             )
         except NotKeptError as error:
@@ -251,29 +275,38 @@ class _Conversion:
             inputs=outcome.inputs,
             outputs=outcome.outputs,
             notes=outcome.notes,
+            fixed_because=self._fixed_because(form, batched),
         )
 
-    def _source(self, spec: VariantSpec, form: Form) -> Path | str:
+    def _fixed_because(self, form: Form, batched: bool) -> str:
+        """Says why a graph that was to take several rows does not."""
+        return self._onnx_base(form, batched=True)[1].notes if batched else ""
+
+    def _source(self, spec: VariantSpec, form: Form, *, batched: bool) -> Path | str:
         if spec.format is Format.TFLITE:
             source = self.graph()[0] / form
             return source if source.is_dir() else f"this model has no {form} form"
-        folder, outcome = self._onnx_base(form)
+        folder, outcome = self._onnx_base(form, batched=batched)
         return outcome.failure or folder / "base.onnx"
 
-    def _onnx_base(self, form: Form) -> tuple[Path, Outcome]:
+    def _onnx_base(self, form: Form, *, batched: bool = False) -> tuple[Path, Outcome]:
         return self.obtain(
             "onnx-base",
             {
+                **({"batched": True} if batched else {}),
                 "form": str(form),
                 "samples": self._model.samples_sha256 if self._model.kind == "tensor" else None,
             },
             Job(
                 *(JobKind.ONNX_BASE, self._model.model_path, Path(), self._model.samples_path),
                 form=form,
+                batched=batched,
             ),
         )
 
-    def _variant_key(self, spec: VariantSpec, form: Form) -> dict[str, Any]:
+    def _variant_key(
+        self, spec: VariantSpec, form: Form, *, batched: bool = False
+    ) -> dict[str, Any]:
         return variant_key(
             spec=spec,
             form=form,
@@ -281,6 +314,7 @@ class _Conversion:
             graph_top_k=self._model.graph_top_k,
             samples_sha256=self._model.samples_sha256,
             tools=self._tools,
+            batched=batched,
         )
 
     def _through_cache(self, kind: str, key: Mapping[str, Any], job: Job) -> tuple[Path, Outcome]:

@@ -67,7 +67,7 @@ def assemble(
         model=_model_info(model),
         target=target.info(_lock_bytes(target)),
         runtime=_runtime_info(runtime, site),
-        candidates=tuple(_candidate(row) for row in rows),
+        candidates=tuple(_candidate(row, target.max_batch) for row in rows),
         reason=reason,
         popular=tuple(model.facts.get("popular", ())),
         reference=model.facts.get("reference", {}),
@@ -129,7 +129,7 @@ def _runtime_info(runtime: Runtime, site: Site) -> RuntimeInfo:
     )
 
 
-def _candidate(row: VariantRow) -> Candidate:
+def _candidate(row: VariantRow, max_batch: int) -> Candidate:
     variant = row.variant
     return Candidate(
         variant=variant.spec.name,
@@ -144,6 +144,7 @@ def _candidate(row: VariantRow) -> Candidate:
         quality=row.quality.to_json() if row.quality else {},
         preflight=row.preflight or {},
         verification=row.verification or {},
+        max_batch=max_batch if variant.batched and variant.takes_rows else 1,
     )
 
 

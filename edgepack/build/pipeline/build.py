@@ -58,14 +58,17 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     """
     targets = _targets(request)
     check_out(request.out)
-    specs = _specs(request, targets)
+    specs, batched = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
     benches = {target.name: _benches(request, target, cache, progress) for target in targets}
     prover = Prover(cache, mirror=request.mirror)
-    model, measured = convert_and_measure(request.model, specs, cache, request.jobs, progress)
+    model, everything = convert_and_measure(
+        request.model, specs, cache, request.jobs, progress, batched
+    )
     bundles, rows, failures = [], [], {}
     for target in targets:
         prover.prepare(target)
+        measured = _made_for(target, everything)
         judged = judge(model, benches[target.name], measured, prover, request.jobs, progress)
         try:
             judged, bundle = _ship(
@@ -86,7 +89,15 @@ def _targets(request: BuildRequest) -> list[Target]:
     return [load_target(name, request.search) for name in names]
 
 
-def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec]:
+def _made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
+    """Picks the files with a batch dimension where the target asks for it, else those without."""
+    return [each for each in measured if each.variant.batched is target.batches(each.variant.spec)]
+
+
+def _specs(
+    request: BuildRequest, targets: Sequence[Target]
+) -> tuple[list[VariantSpec], list[VariantSpec]]:
+    """Returns the variants to be made with a batch of 1, and those for several rows."""
     allowed = {spec for target in targets for spec in target.variants}
     if request.variants is not None:
         unknown = [spec.name for spec in request.variants if spec not in allowed]
@@ -96,7 +107,10 @@ def _specs(request: BuildRequest, targets: Sequence[Target]) -> list[VariantSpec
                 hint="`edgepack targets show NAME` lists what it allows",
             )
         allowed &= set(request.variants)
-    return [spec for spec in ALL_VARIANTS if spec in allowed]
+    wanted = {(spec, target.batches(spec)) for target in targets for spec in target.variants}
+    specs = [spec for spec in ALL_VARIANTS if spec in allowed]
+    fixed, batched = ([s for s in specs if (s, rows) in wanted] for rows in (False, True))
+    return fixed, batched
 
 
 def _benches(
@@ -189,9 +203,11 @@ def _marked(rows: Sequence[VariantRow], choice: Choice) -> list[VariantRow]:
 
     def mark(row: VariantRow) -> VariantRow:
         if row is choice.rows[0]:
-            return replace(row, verdict=Verdict.CHOSEN, reason=choice.reason)
+            reason = row.variant.explained(choice.reason)
+            return replace(row, verdict=Verdict.CHOSEN, reason=reason)
         if id(row) in packed:
-            return replace(row, reason="packed too, for the box to measure")
+            reason = row.variant.explained("packed too, for the box to measure")
+            return replace(row, reason=reason)
         return row
 
     return [mark(row) for row in rows]

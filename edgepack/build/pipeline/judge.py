@@ -129,5 +129,8 @@ def _run(
     notes = (row.preflight or {}).get("notes", [])
     reason = "; ".join((proof.reason, *notes))
     return replace(
-        row, verdict=_VERDICTS[proof.status], reason=reason, verification=proof.to_json()
+        row,
+        verdict=_VERDICTS[proof.status],
+        reason=each.variant.explained(reason),
+        verification=proof.to_json(),
     )

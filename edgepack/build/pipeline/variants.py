@@ -43,6 +43,7 @@ def convert_and_measure(
     cache: Cache,
     jobs: int,
     progress: Progress,
+    batched: Sequence[VariantSpec] = (),
 ) -> tuple[TrainedModel, list[MeasuredVariant]]:
     """Obtains a model, converts it and measures every variant.
 
@@ -52,12 +53,13 @@ def convert_and_measure(
         cache: Keeps all of it.
         jobs: Processes at a time.
         progress: Told of each step.
+        batched: Variants that are to take several rows in one call.
 
     Returns:
-        The model, and a measured variant for each spec in its order.
+        The model, and a measured variant for each spec in its order, then for each of `batched`.
     """
     model = obtain_model(request, cache, progress)
-    converted = convert_variants(model, specs, cache, jobs=jobs, progress=progress)
+    converted = convert_variants(model, specs, cache, jobs=jobs, progress=progress, batched=batched)
     return model, measure_all(model, converted, cache, jobs, progress)
 
 

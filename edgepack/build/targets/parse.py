@@ -28,6 +28,8 @@ _TOP_KEYS = (
     *("name", "description", "arch", "os", "glibc", "python", "memory_mb", "bundle_limit_mb"),
     *("cpu", "runtime", "variants", "latency", "choice", "verify"),
 )
+#: As many rows as one request may have; see `edgepack.runner.live.signature.MAX_ROWS`.
+_MOST_ROWS = 256
 _RUNTIME_KEYS = (
     "name",
     "version",
@@ -151,6 +153,7 @@ def _read(top: _Table, path: Path, problems: list[Problem]) -> Target:
     latency = top.table("latency", ("p99_ms",))
     verify = top.table("verify", ("mode", "suite", "base_image"))
     choice = top.table("choice", ("candidates",))
+    variants = top.table("variants", ("allowed", "max_batch"))
     runtimes = _read_runtimes(top, problems)
     return Target(
         name=top.text("name", _NAME, "arm64-tiny"),
@@ -164,7 +167,8 @@ def _read(top: _Table, path: Path, problems: list[Problem]) -> Target:
         qemu_model=cpu.get("qemu_model", str),
         cpu_flags=cpu.texts("flags"),
         runtimes=runtimes,
-        variants=_read_variants(top.table("variants", ("allowed",)), runtimes),
+        variants=_read_variants(variants, runtimes),
+        max_batch=_read_max_batch(variants, runtimes),
         p99_ms=latency.positive("p99_ms", float) if "p99_ms" in latency.values else None,
         candidates=choice.positive("candidates", int, 1),
         verify=cast("VerifyMode", verify.one_of("mode", ("native", "emulated"))),
@@ -239,3 +243,17 @@ def _read_variants(table: _Table, runtimes: tuple[Runtime, ...]) -> tuple[Varian
         else:
             found.append(spec)
     return tuple(found)
+
+
+def _read_max_batch(table: _Table, runtimes: tuple[Runtime, ...]) -> int:
+    rows = table.positive("max_batch", int, 1)
+    if rows > _MOST_ROWS:
+        table.complain("max_batch", f"got {rows}, expected at most {_MOST_ROWS}")
+    fixed = [each.name for each in runtimes if runtime_format(each.name) is not Format.ONNX]
+    if rows > 1 and fixed:
+        table.complain(
+            "max_batch",
+            f"got {rows}, but {', '.join(fixed)} runs TFLite files, whose batch is fixed at 1",
+            "leave the key out, or give the target only ONNX runtimes",
+        )
+    return rows

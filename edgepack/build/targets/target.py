@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.errors import ConfigError, did_you_mean
 from edgepack.formats.manifest import TargetInfo
-from edgepack.formats.variants import RuntimeName, VariantSpec
+from edgepack.formats.variants import Format, RuntimeName, VariantSpec
 
 Arch = Literal["x86_64", "aarch64"]
 VerifyMode = Literal["native", "emulated"]
@@ -114,6 +114,7 @@ class Target:
         cpu_flags: Flags that /proc/cpuinfo shows on every such box.
         runtimes: The candidates, in the order written.
         variants: The variants that may be shipped.
+        max_batch: The most rows of one call of a variant that can take several; 1: one at a time.
         p99_ms: The latency budget, or None.
         candidates: The most variants a bundle carries.
         verify: Whether it runs here as it is or under an emulator.
@@ -134,6 +135,7 @@ class Target:
     cpu_flags: tuple[str, ...]
     runtimes: tuple[Runtime, ...]
     variants: tuple[VariantSpec, ...]
+    max_batch: int
     p99_ms: float | None
     candidates: int
     verify: VerifyMode
@@ -161,6 +163,10 @@ class Target:
         """The architecture in Debian's words."""
         return {"x86_64": "amd64", "aarch64": "arm64"}[self.arch]
 
+    def batches(self, spec: VariantSpec) -> bool:
+        """Whether a variant is asked for with a batch dimension: only ONNX files can have one."""
+        return self.max_batch > 1 and spec.format is Format.ONNX
+
     def runtime(self, name: str) -> Runtime:
         """Returns one of its runtimes.
 
@@ -178,7 +184,10 @@ class Target:
 
     def definition(self) -> dict[str, Any]:
         """Returns everything that decides what a build for it does, as JSON values."""
+        # Left out where it is 1, so that a target without the key is the one it always was.
+        batch = {"max_batch": self.max_batch} if self.max_batch > 1 else {}
         return {
+            **batch,
             "name": self.name,
             "arch": self.arch,
             "os": self.os,

@@ -91,12 +91,18 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is measured: how long, in which scenarios, and how the engine was opened."""
+    """What is measured: how long, in which scenarios, and how the engine was opened.
+
+    `batch_size` is the most samples of one call, None as many as the candidate takes;
+    `batch_delay_ns` how long Server may hold a query back for others.
+    """
 
     duration: Duration
     scenarios: tuple[Scenario, ...] = tuple(Scenario)
     options: EngineOptions = field(default_factory=EngineOptions)
     choice: Choice | None = None
+    batch_size: int | None = None
+    batch_delay_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ def measure_release(
     engine, cold, replayed = _start_cold(release, around)
     loaded = around.meter.usage()
     begin = _read_counters(around)
-    runs = _run_all(release, request, open_workload(release, engine, clock), clock)
+    workload = open_workload(release, engine, clock, request.batch_size)
+    runs = _run_all(release, request, workload, clock)
     end = _read_counters(around)
     after_runs = around.meter.usage()
     cpu = _cpu_facts(loaded, after_runs, begin, end)
@@ -239,7 +246,11 @@ def _run_all(
     budget_ms = release.manifest.target.p99_budget_ms
     runs = []
     for scenario in request.scenarios:
-        plan = plan_for(scenario, request.duration, budget_ms)
+        plan = plan_for(
+            *(scenario, request.duration, budget_ms),
+            max_batch=workload.max_batch,
+            delay_ns=request.batch_delay_ns,
+        )
         runs.append(summarise_run(run_scenario(plan, workload, clock), input_sha256))
     return tuple(runs)
 

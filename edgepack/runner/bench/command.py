@@ -33,11 +33,13 @@ from edgepack.runner.durable import write_durably
 from edgepack.runner.engines import Engine
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.reports.spool import Spool
-from edgepack.runner.settings import SpoolSection
+from edgepack.runner.settings import Settings, SpoolSection, override
 from edgepack.runner.state import BoxPaths, ensure_device_id
 
 if TYPE_CHECKING:
     from edgepack.runner.gpu.nvml import Look
+
+_NS_PER_US = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class BenchSettings:
         while_serving: Measure although the daemon of this box is busy.
         out: A file to write the report to as well, or None.
         spool: How many reports may wait.
+        batch_size: The most samples of one call; None: as many as the candidate takes.
+        batch_delay_us: How long a query may be held back for others to share its call.
     """
 
     variant: str | None = None
@@ -78,11 +82,17 @@ class BenchSettings:
     while_serving: bool = False
     out: Path | None = None
     spool: SpoolSection = field(default_factory=SpoolSection)
+    batch_size: int | None = None
+    batch_delay_us: int = 0
 
 
-def settings_of(options: argparse.Namespace, spool: SpoolSection) -> BenchSettings:
+def settings_of(options: argparse.Namespace, settings: Settings) -> BenchSettings:
     """Reads what was asked for from `bench`'s options and the box's settings."""
     asked = [Scenario(name) for name in options.scenario or ()]
+    # Measured as it is served, unless something else was typed.
+    serve = override(
+        settings.serve, batch_size=options.batch_size, batch_delay_us=options.batch_delay_us
+    )
     return BenchSettings(
         variant=options.candidate,
         threads=options.threads,
@@ -92,7 +102,9 @@ def settings_of(options: argparse.Namespace, spool: SpoolSection) -> BenchSettin
         choose=options.choose,
         while_serving=options.while_serving,
         out=options.out,
-        spool=spool,
+        spool=settings.spool,
+        batch_size=serve.batch_size,
+        batch_delay_us=serve.batch_delay_us,
     )
 
 
@@ -113,8 +125,8 @@ def run_bench(
     Raises:
         BundleError: The release is damaged.
         DeviceError: The runtime cannot load or run it, or the daemon of this box is busy.
-        ConfigError: `out` cannot be written, or a choice was asked for together with what is to
-            be chosen.
+        ConfigError: `out` cannot be written, a choice was asked for together with what is to
+            be chosen, or the candidate does not take so many samples in one call.
     """
     box = this_box()
     waiting_ns = clock.monotonic_ns()
@@ -141,7 +153,11 @@ def run_bench(
         look_at_cards=_cards_of(settled.release, box),
     )
     identity = Identity(str(uuid.uuid4()), ensure_device_id(paths.state), __version__)
-    request = Request(settings.duration, settings.scenarios, settled.options, settled.choice)
+    request = Request(
+        *(settings.duration, settings.scenarios, settled.options, settled.choice),
+        batch_size=settings.batch_size,
+        batch_delay_ns=settings.batch_delay_us * _NS_PER_US,
+    )
     report = measure_release(settled.release, request, identity, around)
     if paths.state is not None:
         drift = read_drift(paths.state, settled.release.manifest, clock)
@@ -242,6 +258,12 @@ def _describe_run(run: RunFacts) -> list[str]:
             ]
         case _:
             assert_never(run.method.scenario)
+    if run.method.batch_sizes:
+        calls = sum(count for _, count in run.method.batch_sizes)
+        samples = sum(rows * count for rows, count in run.method.batch_sizes)
+        lines.append(
+            f"              {samples / calls:.1f} a call on average, at most {run.method.max_batch}"
+        )
     return [*lines, *(f"              {error}" for error in run.errors)]
 
 

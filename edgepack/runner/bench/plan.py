@@ -43,6 +43,8 @@ class Plan:
         latency_bound_ns: What 99 % of the Server scenario's queries must stay under; None takes
             the default.
         seed: Of the order of samples, and of the arrivals.
+        max_batch: The most samples of one call in Offline and Server; 1: one at a time.
+        delay_ns: How long Server holds a query back for others to share its call.
     """
 
     scenario: Scenario
@@ -53,6 +55,8 @@ class Plan:
     probe_ns: int = SECOND_NS
     latency_bound_ns: int | None = None
     seed: int = 2026
+    max_batch: int = 1
+    delay_ns: int = 0
 
     def is_enough(self, elapsed_ns: int, samples: int) -> bool:
         """Whether a run may end: both minima met, or three times the minimum duration over."""
@@ -63,7 +67,14 @@ class Plan:
         return elapsed_ns >= self.min_duration_ns and samples >= self.min_samples
 
 
-def plan_for(scenario: Scenario, duration: Duration, p99_budget_ms: float | None = None) -> Plan:
+def plan_for(
+    scenario: Scenario,
+    duration: Duration,
+    p99_budget_ms: float | None = None,
+    *,
+    max_batch: int = 1,
+    delay_ns: int = 0,
+) -> Plan:
     """Returns the plan of a scenario.
 
     SingleStream needs as many queries as a 90th percentile can be told from, Server as many as
@@ -73,6 +84,8 @@ def plan_for(scenario: Scenario, duration: Duration, p99_budget_ms: float | None
         scenario: Which one.
         duration: How long.
         p99_budget_ms: The target's latency budget, the bound of the Server scenario.
+        max_batch: The most samples of one call; SingleStream has one at a time whatever it is.
+        delay_ns: How long Server may hold a query back for others.
     """
     quick = duration is Duration.QUICK
     samples = {
@@ -88,4 +101,6 @@ def plan_for(scenario: Scenario, duration: Duration, p99_budget_ms: float | None
         min_samples=samples[scenario],
         probe_ns=int(_PROBE_S[duration] * SECOND_NS),
         latency_bound_ns=None if p99_budget_ms is None else int(p99_budget_ms * 1_000_000),
+        max_batch=1 if scenario is Scenario.SINGLE_STREAM else max_batch,
+        delay_ns=delay_ns if scenario is Scenario.SERVER and max_batch > 1 else 0,
     )

@@ -6,6 +6,7 @@ It is not aware of clocks or models. Used by the scenarios and by `summary`.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,10 +86,11 @@ class Measured:
         duration_ns: From the first query's issue to the last one's answer.
         end_to_end: Of each query, from ids to ids, from its scheduled issue; None in Offline,
             which is one query.
-        compute: Of each sample, inside the engine.
+        compute: Of each sample, inside the engine: of the whole call where it shared one.
         queue: Of each query, from its scheduled issue to its start; Server only.
         search: What the Server scenario found.
         errors: What went wrong, in words.
+        batches: Calls by how many samples went through together.
     """
 
     plan: Plan
@@ -100,6 +102,7 @@ class Measured:
     queue: Samples | None = None
     search: RateSearch | None = None
     errors: tuple[str, ...] = ()
+    batches: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def min_duration_met(self) -> bool:

@@ -74,6 +74,8 @@ def _offline(plan: Plan, workload: Workload, clock: Clock, order: random.Random)
     compute = Samples()
     # Drawn beforehand: here the time between two samples counts as well.
     schedule = [order.randrange(workload.samples) for _ in range(_SCHEDULE)]
+    if plan.max_batch > 1:
+        return _offline_in_batches(plan, workload, clock, order, (warmup_runs, warmup_ns))
     run = workload.run
     elapsed_ns = 0
     while not plan.is_enough(elapsed_ns, compute.total):
@@ -83,6 +85,26 @@ def _offline(plan: Plan, workload: Workload, clock: Clock, order: random.Random)
         for duration_ns in durations:
             compute.add(duration_ns)
     return Measured(plan, warmup_runs, warmup_ns, elapsed_ns, None, compute)
+
+
+def _offline_in_batches(
+    plan: Plan, workload: Workload, clock: Clock, order: random.Random, warmup: tuple[int, int]
+) -> Measured:
+    """Runs full batches; all of them are still one query."""
+    compute = Samples()
+    batch = [order.randrange(workload.samples) for _ in range(plan.max_batch)]
+    elapsed_ns = calls = 0
+    # The first call of a size may prepare for it.
+    workload.run_batch(batch)
+    while not plan.is_enough(elapsed_ns, compute.total):
+        start_ns = clock.monotonic_ns()
+        duration_ns = workload.run_batch(batch)
+        elapsed_ns += clock.monotonic_ns() - start_ns
+        calls += 1
+        for _ in batch:
+            compute.add(duration_ns)
+    batches = {plan.max_batch: calls}
+    return Measured(plan, *warmup, elapsed_ns, None, compute, batches=batches)
 
 
 def _warm_up(plan: Plan, workload: Workload, clock: Clock, order: random.Random) -> tuple[int, int]:

@@ -1,10 +1,11 @@
-"""LoadGen's Server scenario: queries arrive by themselves, and the box answers one at a time.
+"""LoadGen's Server scenario: queries arrive by themselves, and the box answers as it can.
 
 Arrivals are a Poisson process. A query's latency counts from its scheduled arrival, so the time
 it waits behind others is in it. The rate is searched for: the highest at which 99 % of the
 queries stay under the latency bound, by bisection below what the box answers back to back, and
 then one whole run at the rate that was found. One queue, one server, in this very process, as
-the daemon answers. It is not aware of models. Used by `scenarios`.
+the daemon answers: one query at a time, or, where the model takes several samples in one call,
+all that have arrived by then. It is not aware of models. Used by `scenarios`.
 
 Source: MLPerf Inference rules, Server scenario; LoadGen's `PerformanceSummary` for what is valid.
 """
@@ -25,6 +26,7 @@ from edgepack.runner.bench.plan import OVERTIME, SECOND_NS, SERVER_PERCENTILE, P
 from edgepack.runner.bench.samples import Measured, RateSearch, Samples
 from edgepack.runner.bench.workload import Workload
 from edgepack.runner.clock import Clock
+from edgepack.runner.rows import powers_of_two
 
 #: The bound of a target without a budget, as a multiple of the 90th percentile back to back.
 DEFAULT_BOUND: Final = 10
@@ -38,6 +40,8 @@ _BACKLOG_NS: Final = SECOND_NS
 _BACKLOG_BOUNDS: Final = 100
 #: A sleeping process wakes up late by about this much; the rest is waited for awake.
 _AWAKE_NS: Final = 200_000
+#: Calls of one size that tell how long such a call takes.
+_CAPACITY_CALLS: Final = 5
 #: Arrivals drawn beforehand, 1 MiB; a longer run goes round again.
 _MAX_ARRIVALS: Final = 128 * 1024
 
@@ -68,6 +72,7 @@ class RateRun:
         elapsed_ns: When it was answered.
         over_latency: Queries over the bound.
         overrun: The queue grew so long that the run was ended.
+        batches: Calls by how many queries shared them; empty where none may.
     """
 
     qps: float
@@ -78,6 +83,15 @@ class RateRun:
     queue: Samples = field(default_factory=Samples)
     compute: Samples = field(default_factory=Samples)
     end_to_end: Samples = field(default_factory=Samples)
+    batches: dict[int, int] = field(default_factory=dict)
+
+    def add(self, arrival_ns: int, start_ns: int, compute_ns: int, end_ns: int) -> int:
+        """Takes one query's times and returns its latency."""
+        self.compute.add(compute_ns)
+        latency_ns = end_ns - arrival_ns
+        self.queue.add(start_ns - arrival_ns)
+        self.end_to_end.add(latency_ns)
+        return latency_ns
 
     @property
     def passes(self) -> bool:
@@ -105,6 +119,11 @@ def run_server(plan: Plan, workload: Workload, clock: Clock, order: random.Rando
     back_to_back, warmup_ns = _run_back_to_back(plan, workload, clock, order)
     capacity_qps = SECOND_NS * back_to_back.total / max(back_to_back.total_ns, 1)
     bound_ns, source = _bound(plan, back_to_back)
+    if plan.max_batch > 1:
+        batched_qps, full_ns = _time_batches(plan, workload, clock, order)
+        capacity_qps = max(capacity_qps, batched_qps)
+        # Held back for longer, a query would be late by that alone.
+        plan = replace(plan, delay_ns=min(plan.delay_ns, max(bound_ns - full_ns, 0)))
     planned = math.ceil(capacity_qps * plan.min_duration_ns / SECOND_NS) + plan.min_samples
     arrivals = Arrivals(order, workload.samples, planned)
     found_qps, probes = _search(plan, capacity_qps, bound_ns, arrivals, workload, clock)
@@ -133,6 +152,7 @@ def run_server(plan: Plan, workload: Workload, clock: Clock, order: random.Rando
             probes=probes,
         ),
         errors=tuple(errors),
+        batches=run.batches,
     )
 
 
@@ -170,25 +190,70 @@ def run_at_rate(
         most_over = _allowed(max(math.ceil(plan.min_duration_ns / gap_ns), plan.min_samples))
     backlog_ns = max(_BACKLOG_NS, _BACKLOG_BOUNDS * bound_ns)
     begin_ns = clock.monotonic_ns()
-    due_ns = float(begin_ns)
-    for gap, sample in arrivals:
-        due_ns += gap * gap_ns
-        arrival_ns = int(due_ns)
-        _wait_until(clock, arrival_ns)
-        start_ns = clock.monotonic_ns()
-        run.compute.add(workload.run(sample))
-        latency_ns = clock.monotonic_ns() - arrival_ns
-        run.queue.add(start_ns - arrival_ns)
-        run.end_to_end.add(latency_ns)
-        run.over_latency += latency_ns > bound_ns
-        run.scheduled_ns = arrival_ns - begin_ns
-        run.elapsed_ns = run.scheduled_ns + latency_ns
-        run.overrun = latency_ns > backlog_ns
+    line = _Line(arrivals, gap_ns, begin_ns)
+    while True:
+        queries, start_ns, compute_ns = _answer_next(plan, line, workload, clock, run)
+        end_ns = clock.monotonic_ns()
+        for arrival_ns, _ in queries:
+            latency_ns = run.add(arrival_ns, start_ns, compute_ns, end_ns)
+            run.over_latency += latency_ns > bound_ns
+            run.scheduled_ns = arrival_ns - begin_ns
+            run.elapsed_ns = run.scheduled_ns + latency_ns
+            run.overrun = run.overrun or latency_ns > backlog_ns
         if run.overrun or run.over_latency > most_over:
             break
         if plan.is_enough(run.scheduled_ns, run.end_to_end.total):
             break
     return run
+
+
+class _Line:
+    """The queries to come, each with its scheduled arrival."""
+
+    def __init__(self, arrivals: Arrivals, gap_ns: float, begin_ns: int) -> None:
+        self._drawn = iter(arrivals)
+        self._gap_ns = gap_ns
+        self._due_ns = float(begin_ns)
+        self._next = self._draw()
+
+    @property
+    def next_ns(self) -> int:
+        """When the next query arrives."""
+        return self._next[0]
+
+    def take(self) -> tuple[int, int]:
+        """Returns the next query: its arrival and its sample."""
+        taken, self._next = self._next, self._draw()
+        return taken
+
+    def _draw(self) -> tuple[int, int]:
+        gap, sample = next(self._drawn)
+        self._due_ns += gap * self._gap_ns
+        return int(self._due_ns), sample
+
+
+def _answer_next(
+    plan: Plan, line: _Line, workload: Workload, clock: Clock, run: RateRun
+) -> tuple[list[tuple[int, int]], int, int]:
+    """Answers the next query, and those that share its call; returns them, start and compute."""
+    queries = [line.take()]
+    _wait_until(clock, queries[0][0])
+    if plan.max_batch == 1:
+        start_ns = clock.monotonic_ns()
+        return queries, start_ns, workload.run(queries[0][1])
+    until_ns = queries[0][0] + plan.delay_ns
+    while len(queries) < plan.max_batch:
+        if line.next_ns <= clock.monotonic_ns():
+            queries.append(line.take())
+        elif line.next_ns <= until_ns:
+            _wait_until(clock, line.next_ns)
+        else:
+            break
+    if len(queries) < plan.max_batch:
+        _wait_until(clock, until_ns)
+    start_ns = clock.monotonic_ns()
+    run.batches[len(queries)] = run.batches.get(len(queries), 0) + 1
+    return queries, start_ns, workload.run_batch([sample for _, sample in queries])
 
 
 def _allowed(queries: int) -> int:
@@ -220,6 +285,23 @@ def _run_back_to_back(
         if last_ns - begin_ns >= plan.min_duration_ns * OVERTIME:
             break
     return found, last_ns - begin_ns
+
+
+def _time_batches(
+    plan: Plan, workload: Workload, clock: Clock, order: random.Random
+) -> tuple[float, int]:
+    """Returns the most queries a second back to back in calls of any size, and a full call's ns."""
+    best, call_ns = 0.0, 0
+    for size in powers_of_two(plan.max_batch):
+        samples = [order.randrange(workload.samples) for _ in range(size)]
+        # The first call of a size may prepare for it.
+        workload.run_batch(samples)
+        begin_ns = clock.monotonic_ns()
+        for _ in range(_CAPACITY_CALLS):
+            workload.run_batch(samples)
+        call_ns = max((clock.monotonic_ns() - begin_ns) // _CAPACITY_CALLS, 1)
+        best = max(best, SECOND_NS * size / call_ns)
+    return best, call_ns
 
 
 def _bound(plan: Plan, back_to_back: Samples) -> tuple[int, str]:

@@ -141,6 +141,9 @@ def _method_facts(measured: Measured, input_sha256: str) -> MethodFacts:
         latency_bound_ns=None if search is None else search.latency_bound_ns,
         bound_source=None if search is None else search.bound_source,
         probes=() if search is None else search.probes,
+        max_batch=plan.max_batch,
+        batch_delay_ns=plan.delay_ns,
+        batch_sizes=tuple(sorted(measured.batches.items())),
     )
 
 

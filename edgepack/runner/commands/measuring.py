@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.options import (
     Commands,
+    add_batch_options,
     add_command,
     add_engine_options,
     paths_of,
@@ -44,6 +45,7 @@ def add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
         choices=("single_stream", "offline", "server"),
         help="repeatable; default: all three",
     )
+    add_batch_options(parser)
     parser.add_argument(
         "--choose", action="store_true", help="measure the candidates anew and choose among them"
     )
@@ -72,7 +74,7 @@ def _bench(options: argparse.Namespace) -> int:
     from edgepack.runner.bench.command import settings_of as bench_settings_of
 
     paths = paths_of(options)
-    asked = bench_settings_of(options, settings_of(options, paths).spool)
+    asked = bench_settings_of(options, settings_of(options, paths))
     outcome = run_bench(paths, asked, SystemClock(), options.started_ns)
     if options.json:
         sys.stdout.buffer.write(outcome.data + b"\n")

@@ -71,6 +71,22 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how requests share calls."""
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="the most rows of one call; 1: one at a time; default: as the model was built for",
+    )
+    parser.add_argument(
+        "--batch-delay-us",
+        type=_delay_us,
+        metavar="US",
+        help="how long a request may wait for others to share its call; default: 0",
+    )
+
+
 def paths_of(options: argparse.Namespace) -> BoxPaths:
     """Returns the box's folders, as typed or as the launcher says."""
     return find_paths(os.environ, release=options.release, state=options.state)
@@ -102,6 +118,14 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _delay_us(text: str) -> int:
+    """Reads a delay of at most a second, in microseconds."""
+    value = int(text)
+    if not 0 <= value <= 1_000_000:  # noqa: PLR2004 - as `[serve] batch_delay_us`
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1000000")
     return value
 
 

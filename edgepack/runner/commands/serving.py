@@ -10,6 +10,7 @@ from pathlib import Path
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.options import (
     Commands,
+    add_batch_options,
     add_command,
     add_engine_options,
     paths_of,
@@ -27,6 +28,7 @@ def add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
     add_engine_options(parser)
     parser.add_argument("--host", help="address to bind; default: loopback")
     parser.add_argument("--port", type=port, help="port to bind; 0 takes a free one; default: 8080")
+    add_batch_options(parser)
     parser.add_argument(
         "--trial",
         type=Path,
@@ -55,6 +57,8 @@ def _serve(options: argparse.Namespace) -> int:
         variant=options.candidate,
         threads=options.threads,
         trial=options.trial,
+        batch_size=options.batch_size,
+        batch_delay_us=options.batch_delay_us,
     )
     return serve(
         Around(

@@ -130,6 +130,7 @@ def open_release(around: Around, settled: Settled) -> LiveModel:
         BundleError: The graph is not what the manifest says.
         DeviceError: The runtime cannot load or run it.
         QualityError: Its golden answers do not come out here.
+        ConfigError: It does not take as many rows in one call as the settings say.
     """
 
     def tell(reason: str) -> None:
@@ -138,4 +139,7 @@ def open_release(around: Around, settled: Settled) -> LiveModel:
     def open_settled(release: Release) -> Engine:
         return open_candidate(release, settled.options, around.paths.state, tell)
 
-    return open_live_model(settled.release, open_settled, around.clock, around.log)
+    return open_live_model(
+        *(settled.release, open_settled, around.clock, around.log),
+        batch_size=around.settings.serve.batch_size,
+    )

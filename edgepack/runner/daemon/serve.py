@@ -36,6 +36,7 @@ from edgepack.runner.serving_mark import mark_serving
 from edgepack.runner.settings import Settings
 
 _NS_PER_MS = 1_000_000
+_NS_PER_US = 1000
 _PROOF_LIMIT_S = 300.0
 _SHOWN_CHARACTERS = 300
 
@@ -112,7 +113,8 @@ class Daemon:
         """Serves until a signal ends it; see `serve`."""
         around, log = self._around, self._around.log
         listener = self._open_port()
-        server = Server(self._app, around.settings.limits)
+        delay_ns = around.settings.serve.batch_delay_us * _NS_PER_US
+        server = Server(self._app, around.settings.limits, delay_ns)
         await server.listen(listener, _open_tls(around.settings))
         host, port = listener.getsockname()[:2]
         scheme = "http" if around.settings.serve.tls_key is None else "https"

@@ -6,13 +6,16 @@ runs, which is `server`'s. Used by `serving` and, without any socket, by tests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Any
 
+from edgepack.formats.errors import DeviceError
 from edgepack.runner.clock import Clock
 from edgepack.runner.drift.counters import DriftCounters
+from edgepack.runner.engines.contract import Array
 from edgepack.runner.http.auth import Guard
-from edgepack.runner.http.jobs import Job, Later
+from edgepack.runner.http.jobs import Job, Later, Part
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import RefusalError, Response, error_response
 from edgepack.runner.http.metrics import Metrics
@@ -21,6 +24,7 @@ from edgepack.runner.http.wire import Request
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.log import Log
+from edgepack.runner.rows import Call, join_rows, run_rows
 
 #: The label of every path that is not in the table.
 _OTHER = "other"
@@ -109,7 +113,44 @@ class App:
         """
         if job.deadline_ns is not None and self.clock.monotonic_ns() >= job.deadline_ns:
             return self.late(job)
+        if job.part is not None and job.part.rows > 1:
+            return self.run_together((job,), (waited_ns,))[0]
         return self._compute(job, job.run, waited_ns)
+
+    def run_together(self, jobs: Sequence[Job], waited_ns: Sequence[int]) -> list[Response]:
+        """Runs the rows of jobs in as few calls as they take; it never raises.
+
+        A call that fails may have failed for one row, so each job is then run by itself.
+
+        Args:
+            jobs: Jobs of one model that have a part, with rows of the same shapes.
+            waited_ns: How long each has waited for the model.
+
+        Returns:
+            The answers, not counted yet.
+        """
+        live = jobs[0].live
+        parts = [job.part for job in jobs if job.part is not None]
+        try:
+            outputs, calls = self._call(live, parts)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is one job's
+            if len(jobs) > 1:
+                self.log.write_rarely("warning", "batch failed", error=repr(error)[:500])
+            return [
+                self._compute(job, job.run, waited)
+                for job, waited in zip(jobs, waited_ns, strict=True)
+            ]
+        self.metrics.of(live).observe_calls(calls)
+        for count in {part.count for part in parts}:
+            if count is not None:
+                count(live, calls)
+        spent_ns = sum(call.duration_ns for call in calls)
+        answers, begin = [], 0
+        for job, part, waited in zip(jobs, parts, waited_ns, strict=True):
+            own = [each[begin : begin + part.rows] for each in outputs]
+            answers.append(self._compute(job, part.finish, own, waited, spent_ns))
+            begin += part.rows
+        return answers
 
     def late(self, job: Job) -> Response:
         """Returns the answer of a job whose deadline passed, not counted yet."""
@@ -138,9 +179,16 @@ class App:
         self.last_job_ns = self.clock.monotonic_ns()
         self.metrics.count_request(job.label, response.status)
 
-    def _compute(self, job: Job, compute: Callable[..., Response], *waited_ns: int) -> Response:
+    def _call(self, live: LiveModel, parts: Sequence[Part]) -> tuple[list[Array], list[Call]]:
+        if live.engine is None:
+            raise DeviceError("there is no model to run")
+        arrays = [part.inputs() for part in parts]
+        joined = arrays[0] if len(arrays) == 1 else join_rows(arrays)
+        return run_rows(live.engine, joined, live.sizes, self.clock.monotonic_ns)
+
+    def _compute(self, job: Job, compute: Callable[..., Response], *arguments: Any) -> Response:
         try:
-            return compute(*waited_ns)
+            return compute(*arguments)
         except RefusalError as refusal:
             return refusal.response()
         except Exception as error:  # noqa: BLE001 - one bad request may not end the daemon

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgepack.runner.http.app import App
-from edgepack.runner.http.jobs import Later
+from edgepack.runner.http.jobs import INLINE_LIMIT_NS, Later
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.messages import Response
 from edgepack.runner.http.model_thread import ModelThread
@@ -29,9 +29,6 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: How often it is looked whether everybody has gone.
 _STOP_LOOK_S = 0.01
-#: Up to this a job in the event loop delays others less than handing it to a thread, which
-#: costs about 100 us there and back.
-INLINE_LIMIT_NS = 300_000
 
 
 class Server:
@@ -44,7 +41,14 @@ class Server:
         stopping: Whether connections close after the answer they are at.
     """
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: App, limits: Limits, batch_delay_ns: int = 0) -> None:
+        """Makes a server that does not listen yet.
+
+        Args:
+            app: Answers requests.
+            limits: The limits that hold for every connection.
+            batch_delay_ns: How long a job may be held back for others to share its call.
+        """
         self.limits = limits
         self.date = b""
         self.stopping = False
@@ -54,7 +58,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         #: Its executor starts a thread only when there is a job for it.
-        self.model_thread = ModelThread(app, limits.pending)
+        self.model_thread = ModelThread(app, limits.pending, batch_delay_ns)
         self._waiting: set[asyncio.Task[None]] = set()
         app.body_bytes = limits.body_bytes
         app.retire = self.model_thread.retire
@@ -122,7 +126,8 @@ class Server:
         """Answers now, or hands the request to the model's thread.
 
         A job that is measured to be short runs here: handing it over costs more than it. While
-        the model's thread is at that engine, every job for it goes there.
+        the model's thread is at that engine, every job for it goes there. A job that may share a
+        call is the thread's to place, which runs short ones here too, with what came beside them.
         """
         app = self._app
         answer = app.answer(request)
@@ -133,7 +138,11 @@ class Server:
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
             return None
-        if answer.expected_ns <= INLINE_LIMIT_NS and not answer.live.pending:
+        if (
+            answer.part is None
+            and answer.expected_ns <= INLINE_LIMIT_NS
+            and not answer.live.pending
+        ):
             response = app.run(answer)
         else:
             refusal = self.model_thread.submit(answer, connection.respond)

@@ -15,6 +15,7 @@ from edgepack.runner.engines.contract import Engine
 from edgepack.runner.live.signature import Signature, make_signature
 from edgepack.runner.recommender import Recommender
 from edgepack.runner.release import Release
+from edgepack.runner.rows import ONE_BY_ONE, CallSizes
 
 _SEMANTIC = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
 _STEP = 1000
@@ -29,6 +30,9 @@ class LiveModel:
         engine: Its candidate, loaded; None once it was unloaded.
         recommender: The same model behind its vocabulary; None for a tensor model.
         median_ns: Median of one call of the engine, as measured while it warmed up.
+        sizes: How many rows one call may have.
+        call_ns: The same median for calls of several rows, by rows, ascending; empty where there
+            are none.
         pending: Jobs of the model's thread that use this engine now or wait to.
         withdrawn: Whether it takes no new requests any more.
     """
@@ -37,6 +41,8 @@ class LiveModel:
     engine: Engine | None
     recommender: Recommender | None
     median_ns: float
+    sizes: CallSizes = ONE_BY_ONE
+    call_ns: tuple[tuple[int, float], ...] = ()
     pending: int = 0
     withdrawn: bool = False
     _signature: Signature | None = field(default=None, init=False, repr=False)
@@ -60,6 +66,20 @@ class LiveModel:
     def number(self) -> int:
         """The version as the whole number that TensorFlow Serving's clients expect."""
         return version_number(self.version)
+
+    def expected_ns(self, rows: int) -> float:
+        """Returns how long the calls for so many rows take, going by the warm-up."""
+        return sum(self._call_ns(self.sizes.filled(part)) for part in self.sizes.parts(rows))
+
+    def _call_ns(self, rows: int) -> float:
+        below, below_ns = 1, self.median_ns
+        for size, size_ns in self.call_ns:
+            if rows <= size:
+                share = (rows - below) / max(size - below, 1)
+                return below_ns + share * (size_ns - below_ns)
+            below, below_ns = size, size_ns
+        # Beyond what was measured each row is as dear as the last ones were.
+        return below_ns * rows / below
 
     def answers(self) -> bool:
         """Runs the engine once on zeros, an empty history to a recommender: is it alive?
@@ -89,6 +109,7 @@ class LiveModel:
                 loaded.outputs,
                 names=(candidate.inputs, candidate.outputs),
                 catalogue=model.catalogue_size,
+                sizes=self.sizes if candidate.max_batch > 1 else None,
             )
         return self._signature
 

@@ -14,16 +14,29 @@ from edgepack.runner.live.model import LiveModel
 from edgepack.runner.log import Log
 from edgepack.runner.recommender import Recommender, open_recommender
 from edgepack.runner.release import Release
-from edgepack.runner.replay import golden_arrays, replay_golden
+from edgepack.runner.replay import golden_arrays, golden_rows, replay_golden
+from edgepack.runner.rows import (
+    CallSizes,
+    check_batch_size,
+    powers_of_two,
+    run_rows,
+    sizes_of,
+)
 
 EngineOpener = Callable[[Release], Engine]
 
 _WARMUP_RUNS = 30
+_CALL_RUNS = 5
 _WARMUP_LIMIT_NS = 2_000_000_000
 
 
 def open_live_model(
-    release: Release, open_engine: EngineOpener, clock: Clock, log: Log
+    release: Release,
+    open_engine: EngineOpener,
+    clock: Clock,
+    log: Log,
+    *,
+    batch_size: int | None = None,
 ) -> LiveModel:
     """Makes a loaded release ready to answer.
 
@@ -32,6 +45,7 @@ def open_live_model(
         open_engine: Loads its candidate.
         clock: Times the warm-up and, later, the engine's calls.
         log: Gets one line when it is ready.
+        batch_size: The most rows of one call; None: as many as the candidate takes.
 
     Returns:
         The live model; its engine is closed again when something is wrong with it.
@@ -40,7 +54,9 @@ def open_live_model(
         BundleError: The graph is not what the manifest says.
         DeviceError: The runtime cannot load or run it.
         QualityError: A golden answer differs.
+        ConfigError: The candidate does not take `batch_size` rows in one call.
     """
+    most = check_batch_size(release.candidate, batch_size)
     engine = open_engine(release)
     try:
         outcome = replay_golden(release, engine, clock)
@@ -53,6 +69,8 @@ def open_live_model(
         if release.vocabulary is not None:
             recommender = open_recommender(release, engine, clock)
         median_ns = warm_up(release, engine, recommender, clock)
+        sizes = sizes_of(engine, most)
+        call_ns = time_calls(release, engine, sizes, clock)
     except BaseException:
         engine.close()
         raise
@@ -69,8 +87,40 @@ def open_live_model(
         threads=engine.threads,
         golden_cases=outcome.cases,
         median_us=round(median_ns / 1000, 1),
+        batch_size=sizes.most,
     )
-    return LiveModel(release, engine, recommender, median_ns)
+    return LiveModel(release, engine, recommender, median_ns, sizes, call_ns)
+
+
+def time_calls(
+    release: Release, engine: Engine, sizes: CallSizes, clock: Clock
+) -> tuple[tuple[int, float], ...]:
+    """Measures what calls of several rows take.
+
+    Args:
+        release: Whose golden inputs are run.
+        engine: The loaded model.
+        sizes: How many rows one call may have.
+        clock: Times the runs.
+
+    Returns:
+        Median nanoseconds by rows: of 2, 4, 8 … up to the most, as far as two seconds go.
+
+    Raises:
+        DeviceError: The runtime failed.
+    """
+    found: list[tuple[int, float]] = []
+    begin_ns = clock.monotonic_ns()
+    for rows in sizes.only or powers_of_two(sizes.most):
+        if rows == 1 or clock.monotonic_ns() - begin_ns > _WARMUP_LIMIT_NS:
+            continue
+        arrays = golden_rows(release, rows)
+        durations = []
+        for _ in range(_CALL_RUNS):
+            _, calls = run_rows(engine, arrays, sizes, clock.monotonic_ns)
+            durations.append(sum(call.duration_ns for call in calls))
+        found.append((rows, float(sorted(durations)[_CALL_RUNS // 2])))
+    return tuple(found)
 
 
 def warm_up(

@@ -18,6 +18,7 @@ from edgepack.formats.manifest import ModelKind
 from edgepack.formats.tensors import TensorSpec
 from edgepack.runner.engines.contract import Array, Engine
 from edgepack.runner.recommender import find_outputs
+from edgepack.runner.rows import CallSizes, run_rows
 
 #: Rows of one request; a night's mailing is sent in several.
 MAX_ROWS = 256
@@ -55,6 +56,7 @@ class Signature:
             model.
         answer_elements: The numbers of one row's answer, as far as the shapes tell.
         max_rows: The most rows of one request; 1 where there is no batch.
+        sizes: How many rows one call may have where they go through whole; None: any number.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -64,6 +66,7 @@ class Signature:
     catalogue: int | None
     answer_elements: int
     max_rows: int
+    sizes: CallSizes | None = None
 
     def input_named(self, name: str) -> TensorSpec | None:
         """Returns an input, or None."""
@@ -94,6 +97,11 @@ class Signature:
         Raises:
             DeviceError: The runtime failed, or rows gave answers of different shapes.
         """
+        if self.batching is Batching.WHOLE and self.sizes is not None:
+            outputs, calls = run_rows(engine, arrays, self.sizes, now_ns)
+            for call in calls:
+                observe(*call)
+            return [outputs[i] for i in self.positions]
         if self.batching is not Batching.ROW_BY_ROW:
             start_ns = now_ns()
             answer = engine.run(arrays)
@@ -116,6 +124,7 @@ def make_signature(
     *,
     names: tuple[Sequence[TensorSpec], Sequence[TensorSpec]] | None = None,
     catalogue: int | None = None,
+    sizes: CallSizes | None = None,
 ) -> Signature:
     """Makes a model's signature.
 
@@ -125,6 +134,7 @@ def make_signature(
         outputs: The engine's outputs in file order.
         names: The same tensors as the manifest names them; the engine's names by default.
         catalogue: Items of the vocabulary.
+        sizes: How many rows one call may have; None: any number.
 
     Raises:
         BundleError: A recommender's graph has not one output of scores and one of items.
@@ -146,7 +156,9 @@ def make_signature(
         called, given = ([_batch_first(spec) for spec in specs] for specs in (called, given))
     elements = _elements(given, batching)
     rows = 1 if batching is Batching.NONE else _rows_within(elements)
-    return Signature(tuple(called), tuple(given), positions, batching, catalogue, elements, rows)
+    return Signature(
+        tuple(called), tuple(given), positions, batching, catalogue, elements, rows, sizes
+    )
 
 
 def fits(spec: TensorSpec, shape: Sequence[int]) -> bool:

@@ -33,9 +33,12 @@ class SimulatedConverter:
     recurrent_steps: int = 0
     behaviour: Behaviour = lambda job: None
     jobs: list[tuple[JobKind, str, Form]] = field(default_factory=list)
+    batched: list[bool] = field(default_factory=list)
+    base_notes: str = ""
 
     def __call__(self, job: Job, limits: Limits) -> ChildResult:
         self.jobs.append((job.kind, job.spec.name if job.spec else "", job.form))
+        self.batched.append(job.batched)
         result = self.behaviour(job)
         if isinstance(result, str):
             Outcome(failure=result).write(job.out)
@@ -58,7 +61,9 @@ class SimulatedConverter:
             (job.out / "reference.npz").write_bytes(b"npz")
         elif job.spec is not None:
             (job.out / job.spec.file_name).write_bytes(f"{job.spec.name} {job.form}".encode())
-        Outcome(inputs=(HISTORY,), recurrent_steps=self.recurrent_steps).write(job.out)
+        notes = self.base_notes if job.kind is JobKind.ONNX_BASE else ""
+        steps = self.recurrent_steps
+        Outcome(inputs=(HISTORY,), recurrent_steps=steps, notes=notes).write(job.out)
 
     def count(self, kind: JobKind) -> int:
         return sum(each[0] is kind for each in self.jobs)
@@ -259,3 +264,39 @@ def test_reference_answers_are_made_once(tmp_path: Path, cache: Cache) -> None:
     paths = {reference_outputs(_model(tmp_path), cache, runner=converter) for _ in range(2)}
     assert len(paths) == 1
     assert converter.count(JobKind.REFERENCE) == 1
+
+
+def test_files_with_and_without_a_batch_are_made_once_each(tmp_path: Path, cache: Cache) -> None:
+    converter = SimulatedConverter()
+    specs = [parse_variant_name(name) for name in ("onnx-fp32", "onnx-fp16")]
+    model = _model(tmp_path)
+    for _ in range(2):
+        found = convert_variants(model, specs, cache, runner=converter, batched=specs[:1])
+        asked = [(each.spec.name, each.batched) for each in found]
+        assert asked == [("onnx-fp32", False), ("onnx-fp16", False), ("onnx-fp32", True)]
+    assert converter.count(JobKind.ONNX_BASE) == 2
+    assert converter.count(JobKind.ONNX) == 3
+
+
+def test_a_variant_that_rounds_by_the_call_is_made_with_a_batch_of_one(
+    tmp_path: Path, cache: Cache
+) -> None:
+    converter = SimulatedConverter()
+    spec = parse_variant_name("onnx-dynamic-int8")
+    (found,) = convert_variants(_model(tmp_path), [], cache, runner=converter, batched=[spec])
+    assert (found.batched, found.takes_rows) == (True, False)
+    assert "rounds by the whole call" in found.fixed_because
+    assert not any(converter.batched)
+
+
+def test_why_a_model_has_no_batch_is_said_with_each_of_its_variants(
+    tmp_path: Path, cache: Cache
+) -> None:
+    converter = SimulatedConverter(base_notes="batch 1: the first extent of x is fixed")
+    spec = parse_variant_name("onnx-fp32")
+    fixed, found = convert_variants(
+        _model(tmp_path), [spec], cache, runner=converter, batched=[spec]
+    )
+    assert found.fixed_because == "batch 1: the first extent of x is fixed"
+    assert found.explained("it runs") == f"it runs; {found.fixed_because}"
+    assert fixed.explained("it runs") == "it runs"

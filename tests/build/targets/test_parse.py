@@ -230,3 +230,33 @@ def test_providers_are_known_names_each_once_and_of_the_gpus_runtime() -> None:
     assert "more than once" in complaints(GPU.replace('"1.24.4"', f'"1.24.4"\n{twice}'))
     text = complaints(GOOD.replace('"2.3.0"', f'"2.3.0"\n{ordered}'))
     assert "litert computes on the CPU only" in text
+
+
+_ONNX = GOOD.replace('"litert"\nversion = "2.3.0"', '"onnxruntime"\nversion = "1.32.0"')
+
+
+def test_a_target_may_ask_for_several_rows_in_one_call() -> None:
+    target = parse(_ONNX + "[variants]\nmax_batch = 64\n")
+    assert target.max_batch == 64
+    batched = [spec.name for spec in target.variants if target.batches(spec)]
+    assert batched == [spec.name for spec in target.variants if spec.format is Format.ONNX]
+
+
+def test_a_target_that_asks_for_one_row_is_the_one_that_does_not_say() -> None:
+    said, unsaid = parse(_ONNX + "[variants]\nmax_batch = 1\n"), parse(_ONNX)
+    assert said.definition() == unsaid.definition()
+    assert said.sha256() != parse(_ONNX + "[variants]\nmax_batch = 2\n").sha256()
+    assert not any(said.batches(spec) for spec in said.variants)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "words"),
+    [
+        (_ONNX, "0", "variants.max_batch: got 0, expected more than 0"),
+        (_ONNX, "257", "variants.max_batch: got 257, expected at most 256"),
+        (_ONNX, '"8"', "variants.max_batch: got '8', expected a whole number"),
+        (GOOD, "8", "litert runs TFLite files, whose batch is fixed at 1"),
+    ],
+)
+def test_rows_that_a_target_cannot_have_are_refused(text: str, rows: str, words: str) -> None:
+    assert words in complaints(f"{text}[variants]\nmax_batch = {rows}\n")

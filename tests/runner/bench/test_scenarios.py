@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.formats.errors import BundleError, DeviceError
+from edgepack.formats.errors import BundleError, ConfigError, DeviceError
 from edgepack.formats.golden import GoldenSet
 from edgepack.formats.report import Duration, Scenario
 from edgepack.formats.statistics import LogHistogram
@@ -165,3 +165,46 @@ def test_a_tensor_models_golden_inputs_are_its_workload(tmp_path: Path) -> None:
     workload = open_workload(release, SimulatedTensorEngine(), HandClock(step_ns=500))
     assert workload.samples == 1
     assert workload.run(0) == 500
+
+
+def test_offline_runs_full_calls_and_is_still_one_query() -> None:
+    clock = HandClock(step_ns=1000)
+    work = SteadyWork(clock, 4_000_000, 500_000, max_batch=16, sample_ns=250_000)
+    plan = replace(_plan(Scenario.OFFLINE, samples=100), max_batch=16)
+    facts = summarise_run(run_scenario(plan, work, clock), "d" * 64)
+    assert set(work.batches) == {16}
+    # 16 samples in 4 + 16 / 4 ms, and half a millisecond around.
+    assert facts.samples_per_second == pytest.approx(16 / 0.0085, rel=0.01)
+    assert facts.method.queries == 1
+    assert facts.method.samples_per_query % 16 == 0
+    assert facts.method.batch_sizes == ((16, facts.method.samples_per_query // 16),)
+    assert facts.compute.p50 == 8_000_000
+    assert facts.valid
+
+
+def test_single_stream_has_one_sample_a_call_whatever_the_model_takes() -> None:
+    plan = plan_for(Scenario.SINGLE_STREAM, Duration.QUICK, max_batch=16, delay_ns=5)
+    assert (plan.max_batch, plan.delay_ns) == (1, 0)
+    offline = plan_for(Scenario.OFFLINE, Duration.QUICK, max_batch=16, delay_ns=5)
+    assert (offline.max_batch, offline.delay_ns) == (16, 0)
+    server = plan_for(Scenario.SERVER, Duration.QUICK, max_batch=16, delay_ns=5)
+    assert (server.max_batch, server.delay_ns) == (16, 5)
+    assert plan_for(Scenario.SERVER, Duration.QUICK, max_batch=1, delay_ns=5).delay_ns == 0
+
+
+@pytest.mark.parametrize("kind_tensor", [False, True])
+def test_a_workload_runs_golden_inputs_together(tmp_path: Path, kind_tensor: bool) -> None:
+    release = simulated_release(tmp_path, kind_tensor=kind_tensor, max_batch=8)
+    clock = HandClock()
+    engine = (
+        SimulatedTensorEngine(batched=True)
+        if kind_tensor
+        else SimulatedEngine(batched=True, clock=clock, call_ns=1000, row_ns=10)
+    )
+    workload = open_workload(release, engine, clock)
+    assert workload.max_batch == 8
+    assert open_workload(release, engine, clock, 4).max_batch == 4
+    took_ns = workload.run_batch([0] * 5)
+    assert took_ns == (0 if kind_tensor else 1050)
+    with pytest.raises(ConfigError, match="takes at most 8 rows"):
+        open_workload(release, engine, clock, 9)

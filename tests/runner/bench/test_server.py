@@ -170,3 +170,103 @@ def test_arrivals_are_a_poisson_process_over_all_samples() -> None:
     assert sum(gaps) / len(gaps) == pytest.approx(1, abs=0.03)
     assert sum(gap > 1 for gap in gaps) / len(gaps) == pytest.approx(math.exp(-1), abs=0.015)
     assert {sample for _, sample in drawn} == set(range(7))
+
+
+_ROW_NS = 500_000
+
+
+def _batched(
+    plan: Plan, *, max_batch: int = 16, delay_ns: int = 0, bound: int = 5
+) -> tuple[Measured, SteadyWork]:
+    clock = HandClock(step_ns=_LOOK_NS)
+    work = SteadyWork(clock, _CALL_NS, max_batch=max_batch, sample_ns=_ROW_NS)
+    plan = replace(plan, max_batch=max_batch, delay_ns=delay_ns, latency_bound_ns=bound * _CALL_NS)
+    return run_scenario(plan, work, clock), work
+
+
+def test_queries_that_have_arrived_share_a_call_and_more_of_them_are_answered() -> None:
+    alone = _run(_plan(seconds=60))
+    together, work = _batched(_plan(seconds=60))
+    assert alone.search is not None
+    assert together.search is not None
+    assert together.is_valid
+    # A call takes a and b for each query, so n of them at once are n / (a + b n) a second; within
+    # the bound of five calls a query waits for one call and is in the next, both of at most 16:
+    # nothing but what full calls answer limits the rate. One at a time answers 1 / (a + b).
+    limit_qps = 16 * _SECOND / (_CALL_NS + 16 * _ROW_NS)
+    assert 0.75 * limit_qps < together.search.target_qps <= limit_qps
+    assert together.search.target_qps > 7 * alone.search.target_qps
+    assert max(work.batches) == 16
+
+
+def test_the_rate_rises_with_the_size_of_calls_as_far_as_they_get_cheaper() -> None:
+    found = []
+    for max_batch in (2, 4, 8):
+        measured, _ = _batched(_plan(seconds=60), max_batch=max_batch)
+        assert measured.search is not None
+        limit_qps = max_batch * _SECOND / (_CALL_NS + max_batch * _ROW_NS)
+        assert 0.6 * limit_qps < measured.search.target_qps <= limit_qps
+        found.append(measured.search.target_qps)
+    assert found == sorted(found)
+    assert found[2] > 2.5 * found[0]
+
+
+def test_a_shared_call_answers_each_query_from_its_own_arrival_on() -> None:
+    clock = HandClock(step_ns=_LOOK_NS)
+    work = SteadyWork(clock, _CALL_NS, max_batch=4, sample_ns=_ROW_NS)
+    arrivals = Arrivals(random.Random(1), 7, 5000)
+    plan = replace(_plan(seconds=5), max_batch=4)
+    run = run_at_rate(plan, 250, 10 * _CALL_NS, arrivals, work, clock)
+    assert sum(rows * calls for rows, calls in run.batches.items()) == run.end_to_end.total
+    assert len(work.ran) == run.end_to_end.total
+    assert run.batches == {size: work.batches.count(size) for size in set(work.batches)}
+    for queued, took, whole in zip(
+        run.queue.values, run.compute.values, run.end_to_end.values, strict=True
+    ):
+        assert whole == queued + took + _LOOK_NS
+        assert took in {_CALL_NS + rows * _ROW_NS for rows in range(1, 5)}
+
+
+def test_the_samples_asked_for_are_the_same_whether_they_share_calls_or_not() -> None:
+    asked = []
+    for max_batch in (1, 8):
+        clock = HandClock(step_ns=_LOOK_NS)
+        work = SteadyWork(clock, _CALL_NS, max_batch=max_batch)
+        arrivals = Arrivals(random.Random(1), 7, 5000)
+        plan = replace(_plan(seconds=5), max_batch=max_batch)
+        run_at_rate(plan, 50, 10 * _CALL_NS, arrivals, work, clock)
+        asked.append(work.ran[:200])
+    assert asked[0] == asked[1]
+
+
+def test_a_delay_makes_larger_calls_and_holds_no_query_past_its_bound() -> None:
+    clock = HandClock(step_ns=_LOOK_NS)
+    sizes = []
+    for delay_ns in (0, 3 * _CALL_NS):
+        work = SteadyWork(clock, _CALL_NS, max_batch=16, sample_ns=_ROW_NS)
+        arrivals = Arrivals(random.Random(1), 7, 5000)
+        plan = replace(_plan(seconds=20), max_batch=16, delay_ns=delay_ns)
+        run = run_at_rate(plan, 100, 8 * _CALL_NS, arrivals, work, clock)
+        sizes.append(run.end_to_end.total / sum(run.batches.values()))
+        # The first waits for the call before and then the delay; then comes its own call.
+        call_ns = _CALL_NS + 16 * _ROW_NS
+        assert run.end_to_end.highest <= delay_ns + 2 * call_ns + 40 * _LOOK_NS
+    assert sizes[1] > 1.5 * sizes[0]
+
+
+def test_a_delay_longer_than_the_bound_allows_is_shortened() -> None:
+    measured, _ = _batched(_plan(seconds=10), delay_ns=100 * _CALL_NS)
+    full_ns = _CALL_NS + 16 * _ROW_NS
+    assert measured.plan.delay_ns == pytest.approx(5 * _CALL_NS - full_ns, abs=2 * _LOOK_NS)
+    facts = summarise_run(measured, "d" * 64)
+    assert facts.method.batch_delay_ns == measured.plan.delay_ns
+
+
+def test_a_report_says_how_many_queries_shared_a_call() -> None:
+    measured, _ = _batched(_plan(seconds=20))
+    method = summarise_run(measured, "d" * 64).method
+    assert method.max_batch == 16
+    assert [rows for rows, _ in method.batch_sizes] == sorted(measured.batches)
+    assert sum(rows * calls for rows, calls in method.batch_sizes) == method.queries
+    alone = summarise_run(_run(_plan(seconds=20)), "d" * 64).method
+    assert (alone.max_batch, alone.batch_delay_ns, alone.batch_sizes) == (1, 0, ())

@@ -63,11 +63,15 @@ class Served:
         log: What was logged.
     """
 
-    def __init__(self, live: LiveModel, canary: LiveModel | None = None) -> None:
+    def __init__(
+        self, live: LiveModel, canary: LiveModel | None = None, token: str | None = None
+    ) -> None:
         self.clock = HandClock(step_ns=1000)
         self.log = io.StringIO()
         self.live = live
-        self.app: App = make_app(LiveModels(live, canary), self.clock, Log(self.log, self.clock))
+        self.app: App = make_app(
+            LiveModels(live, canary), self.clock, Log(self.log, self.clock), token=token
+        )
 
     def send(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None

@@ -22,7 +22,13 @@ from prometheus_client.registry import Collector
 
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.http.metrics.box import DriftCollector, ModelsCollector, ReportsCollector
-from edgepack.runner.http.metrics.models import BUCKETS_S, Durations
+from edgepack.runner.http.metrics.models import (
+    BATCH_BOUNDS,
+    BUCKETS_S,
+    BatchSizes,
+    Durations,
+    ModelMetrics,
+)
 from edgepack.runner.http.metrics.server import Metrics
 
 _NS_PER_S = 1e9
@@ -121,6 +127,8 @@ class ModelCollector(Collector):
             "Time inside the inference runtime",
             ((labels, metrics.inference) for labels, metrics in found),
         )
+        yield _batch_sizes((labels, metrics.batches) for labels, metrics in found)
+        yield from _as_triton(found)
         yield _counter(
             "edgepack_answers",
             "Histories answered",
@@ -157,6 +165,34 @@ def _histogram(
         buckets = list(zip(bounds, map(float, accumulate(durations.counts)), strict=True))
         family.add_metric(labels, buckets, durations.sum_ns / _NS_PER_S)
     return family
+
+
+def _batch_sizes(values: Iterable[tuple[Sequence[str], BatchSizes]]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(
+        "edgepack_batch_size", "Rows of one call of the inference runtime", labels=_LABELS
+    )
+    bounds = [*map(str, BATCH_BOUNDS), "+Inf"]
+    for labels, sizes in values:
+        buckets = list(zip(bounds, map(float, accumulate(sizes.counts)), strict=True))
+        family.add_metric(labels, buckets, sizes.sum_rows)
+    return family
+
+
+def _as_triton(found: Iterable[tuple[tuple[str, ...], ModelMetrics]]) -> Iterator[Metric]:
+    """Yields rows and calls under the names that dashboards made for Triton look for."""
+    # Their counters have no `_total`, which `CounterMetricFamily` would add.
+    rows = Metric("nv_inference_count", "Rows that went through the model", "untyped")
+    calls = Metric("nv_inference_exec_count", "Calls of the inference runtime", "untyped")
+    totals: dict[tuple[str, str], list[int]] = {}
+    for (model, version, *_), metrics in found:
+        both = totals.setdefault((model, version), [0, 0])
+        both[0] += metrics.batches.sum_rows
+        both[1] += sum(metrics.batches.counts)
+    for (model, version), both in totals.items():
+        labels = {"model": model, "version": version}
+        for family, value in zip((rows, calls), both, strict=True):
+            family.add_sample(family.name, labels, value)
+    yield from (rows, calls)
 
 
 def _counter(

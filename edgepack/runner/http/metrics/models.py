@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.recommender import Answer, Fallback
+from edgepack.runner.rows import Call
 
 #: 50 us, a small model's raw call, to 1 s, where a shopper has gone.
 BUCKETS_S = (
@@ -76,6 +78,30 @@ class Durations:
         self.sum_ns += duration_ns
 
 
+#: Rows of one call: 1, 2, 4 … 256.
+BATCH_BOUNDS = tuple(1 << i for i in range(9))
+
+
+class BatchSizes:
+    """A histogram of the rows of calls.
+
+    Attributes:
+        counts: Calls in each bucket, the last one open.
+        sum_rows: The rows of all of them.
+    """
+
+    __slots__ = ("counts", "sum_rows")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BATCH_BOUNDS) + 1)
+        self.sum_rows = 0
+
+    def add(self, rows: int) -> None:
+        """Counts one call."""
+        self.counts[min((rows - 1).bit_length(), len(BATCH_BOUNDS))] += 1
+        self.sum_rows += rows
+
+
 class ModelMetrics:
     """What has happened at one live model.
 
@@ -83,6 +109,7 @@ class ModelMetrics:
         request: Time to answer a request that runs the model.
         queue: Time a request waited for the model.
         inference: Time of one call of the engine.
+        batches: Rows of one call of the engine.
         answers: Histories answered.
         history_items: Items in them.
         unknown_items: Those the model does not know.
@@ -92,6 +119,7 @@ class ModelMetrics:
     __slots__ = (
         "_lock",
         "answers",
+        "batches",
         "fallbacks",
         "history_items",
         "inference",
@@ -104,6 +132,7 @@ class ModelMetrics:
         self.request = Durations()
         self.queue = Durations()
         self.inference = Durations()
+        self.batches = BatchSizes()
         self.answers = 0
         self.history_items = 0
         self.unknown_items = 0
@@ -118,16 +147,22 @@ class ModelMetrics:
             if waited_ns is not None:
                 self.queue.add(waited_ns)
 
-    def observe_inference(self, duration_ns: int) -> None:
-        """Counts one call of the engine."""
+    def observe_calls(self, calls: Sequence[Call]) -> None:
+        """Counts calls of the engine."""
         with self._lock:
-            self.inference.add(duration_ns)
+            for rows, duration_ns in calls:
+                self.inference.add(duration_ns)
+                self.batches.add(rows)
 
     def observe_answer(self, answer: Answer, history_length: int) -> None:
         """Counts the answer to one history."""
         with self._lock:
             if answer.compute_ns is not None:
                 self.inference.add(answer.compute_ns)
+                # A call of one row, without the call that counts more of them.
+                batches = self.batches
+                batches.counts[0] += 1
+                batches.sum_rows += 1
             self.answers += 1
             self.history_items += history_length
             self.unknown_items += answer.unknown

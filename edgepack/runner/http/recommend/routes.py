@@ -9,8 +9,9 @@ import functools
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from edgepack.runner.engines.contract import Array
 from edgepack.runner.http.app import App
-from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.jobs import Job, Part
 from edgepack.runner.http.messages import RefusalError, Response
 from edgepack.runner.http.recommend.answer import answer_body, batch_body
 from edgepack.runner.http.recommend.request import (
@@ -52,13 +53,31 @@ def _recommend(app: App, request: Request, _parameters: Sequence[str]) -> Respon
     if asked.deadline_ms is not None:
         deadline_ns = int(asked.deadline_ms * _NS_PER_MS)
     due_ns = None if deadline_ns is None else start_ns + deadline_ns
-    return Job(live, calls, turn.run, turn.late, due_ns, request)
+    job = Job(live, calls, turn.run, turn.late, due_ns, request)
+    if live.sizes.most > 1:
+        # Now and not when it runs: the model may have been taken out of service by then, and a
+        # job keeps the engine it began with.
+        turn.whys = [recommender.without_model(each) for each in asked.histories]
+        job.part = Part(calls, _row_shapes(recommender), turn.inputs, turn.finish)
+    return job
+
+
+def _row_shapes(recommender: Recommender) -> tuple[tuple[int, ...], ...]:
+    return ((recommender.sequence_length,),)
 
 
 class _Turn:
-    """One request on its way to its answer."""
+    """One request on its way to its answer.
 
-    __slots__ = ("_app", "_asked", "_live", "_recommender", "_start_ns")
+    Attributes:
+        whys: Why a history's answer does not need the model, None when it does; only of a
+            request that may share a call.
+    """
+
+    __slots__ = ("_app", "_asked", "_live", "_recommender", "_start_ns", "_unknown", "whys")
+    whys: list[Fallback | None]
+    #: Set by `inputs`.
+    _unknown: list[int]
 
     def __init__(
         self,
@@ -73,6 +92,26 @@ class _Turn:
         self._recommender = recommender
         self._asked = asked
         self._start_ns = start_ns
+
+    def inputs(self) -> list[Array]:
+        """Returns the rows of the histories that need the model."""
+        pairs = zip(self._asked.histories, self.whys, strict=True)
+        indices, self._unknown = self._recommender.encode([each for each, why in pairs if not why])
+        return [indices]
+
+    def finish(self, outputs: Sequence[Array], waited_ns: int, _spent_ns: int) -> Response:
+        """Answers with the rows that `inputs` asked for."""
+        asked, recommender = self._asked, self._recommender
+        answers, row = [], 0
+        for history, why in zip(asked.histories, self.whys, strict=True):
+            leave_out = asked.leave_out(history)
+            if why is not None:
+                answers.append(recommender.popular(history, asked.k, leave_out, why))
+                continue
+            unknown = self._unknown[row]
+            answers.append(recommender.answer(outputs, row, unknown, history, asked.k, leave_out))
+            row += 1
+        return self._respond(answers, waited_ns)
 
     def run(self, waited_ns: int) -> Response:
         asked = self._asked

@@ -6,9 +6,11 @@ It is not aware of how it is shown; `v2.statistics` does that. Used by `turn`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgepack.runner.live.model import LiveModel
+from edgepack.runner.rows import Call
 
 
 @dataclass(slots=True)
@@ -26,18 +28,20 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Where a request's time went, in nanoseconds.
+    """Where a request's time went, in nanoseconds, and its rows.
 
     Attributes:
         queue: Waiting for the model.
         reading: From bytes to arrays.
-        calls: Rows and time of each call of the engine.
+        rows: How many rows it had.
+        inside: Inside the engine, for whoever shared the call.
         writing: From arrays to bytes.
     """
 
     queue: int
     reading: int
-    calls: tuple[tuple[int, int], ...]
+    rows: int
+    inside: int
     writing: int
 
 
@@ -52,7 +56,7 @@ class ModelStatistics:
         fail: Requests that got to the model and were not.
         queue: Waiting for the model.
         reading: From bytes to arrays.
-        infer: Inside the engine, one for each call.
+        infer: Inside the engine, one for each call, however many requests shared it.
         writing: From arrays to bytes.
         batches: Calls of the engine by their rows.
     """
@@ -87,13 +91,16 @@ class TensorStatistics:
             totals.queue.add(spent.queue)
             totals.reading.add(spent.reading)
             totals.writing.add(spent.writing)
-            inside_ns = 0
-            for rows, duration_ns in spent.calls:
-                totals.rows += rows
+            totals.rows += spent.rows
+            totals.success.add(spent.queue + spent.reading + spent.inside + spent.writing)
+
+    def count_calls(self, live: LiveModel, calls: Sequence[Call]) -> None:
+        """Counts calls of the engine, each once."""
+        with self._lock:
+            totals = self.of(live)
+            for rows, duration_ns in calls:
                 totals.infer.add(duration_ns)
                 totals.batches.setdefault(rows, Total()).add(duration_ns)
-                inside_ns += duration_ns
-            totals.success.add(spent.queue + spent.reading + inside_ns + spent.writing)
 
     def count_failure(self, live: LiveModel, duration_ns: int) -> None:
         """Counts a request that got to the model and was not answered."""

@@ -6,7 +6,7 @@ and `tfs`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NoReturn
@@ -14,13 +14,14 @@ from typing import NoReturn
 from edgepack.formats.errors import DeviceError
 from edgepack.runner.engines.contract import Array, Engine
 from edgepack.runner.http.app import App
-from edgepack.runner.http.jobs import Job
+from edgepack.runner.http.jobs import Job, Part
 from edgepack.runner.http.messages import RefusalError, Response
 from edgepack.runner.http.tensors.histories import item_ids
 from edgepack.runner.http.tensors.statistics import Spent, TensorStatistics
 from edgepack.runner.http.wire import Request
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.live.signature import ITEMS, TEXT
+from edgepack.runner.rows import Call
 
 #: Reading a larger body holds up the event loop for longer than a thread costs.
 _LARGE_BODY_BYTES = 16 * 1024
@@ -93,7 +94,16 @@ class Turn:
         rows = self.live.signature.rows(self.feed.arrays)
         written_ns = rows * self.live.signature.answer_elements * _NS_PER_ELEMENT
         due_ns = None if self.wait_ns is None else self.start_ns + self.wait_ns
-        return Job(self.live, rows, self.run, self.late, due_ns, request, written_ns)
+        job = Job(self.live, rows, self.run, self.late, due_ns, request, written_ns)
+        if self.live.sizes.most > 1:
+            job.part = self._part(rows)
+        return job
+
+    def _part(self, rows: int) -> Part:
+        shapes = tuple(array.shape[1:] for array in self.feed.arrays)
+        return Part(
+            rows, shapes, lambda: self.feed.arrays, self.finish, self.statistics.count_calls
+        )
 
     def run_unless_late(self, waited_ns: int) -> Response:
         """Does what `run` does, or `late` where the client has waited too long already."""
@@ -107,23 +117,50 @@ class Turn:
         Raises:
             RefusalError: 500 when the runtime failed; what `write` refuses.
         """
-        now_ns = self.app.clock.monotonic_ns
-        calls: list[tuple[int, int]] = []
+        calls: list[Call] = []
+        signature = self.live.signature
         try:
-            outputs = self._outputs(calls)
-            ready_ns = now_ns()
-            response = self.write(outputs)
+            arrays = signature.run(
+                self.engine,
+                self.feed.arrays,
+                self.app.clock.monotonic_ns,
+                lambda rows, duration_ns: calls.append(Call(rows, duration_ns)),
+            )
+        except DeviceError as error:
+            self.statistics.count_failure(self.live, self._since_start())
+            raise self._failed(error) from error
+        self.statistics.count_calls(self.live, calls)
+        self.app.metrics.of(self.live).observe_calls(calls)
+        return self._answer(arrays, waited_ns, sum(call.duration_ns for call in calls))
+
+    def finish(self, outputs: Sequence[Array], waited_ns: int, spent_ns: int) -> Response:
+        """Makes the answer out of the request's own rows of a call that others share.
+
+        Args:
+            outputs: In the engine's order.
+            waited_ns: How long it has waited for the model.
+            spent_ns: How long the engine took.
+
+        Raises:
+            RefusalError: As `run`.
+        """
+        arrays = [outputs[i] for i in self.live.signature.positions]
+        return self._answer(arrays, waited_ns, spent_ns)
+
+    def _answer(self, arrays: Sequence[Array], waited_ns: int, spent_ns: int) -> Response:
+        now_ns = self.app.clock.monotonic_ns
+        ready_ns = now_ns()
+        try:
+            response = self.write(self._outputs(arrays))
         except RefusalError:
             self.statistics.count_failure(self.live, self._since_start())
             raise
         end_ns = now_ns()
-        spent = Spent(waited_ns, self.reading_ns, tuple(calls), end_ns - ready_ns)
+        rows = self.live.signature.rows(self.feed.arrays)
+        spent = Spent(waited_ns, self.reading_ns, rows, spent_ns, end_ns - ready_ns)
         now_ms = int(self.app.clock.utc_now().timestamp() * 1000)
         self.statistics.count_success(self.live, spent, now_ms)
-        metrics = self.app.metrics.of(self.live)
-        metrics.observe_request(end_ns - self.start_ns, waited_ns)
-        for _, duration_ns in calls:
-            metrics.observe_inference(duration_ns)
+        self.app.metrics.of(self.live).observe_request(end_ns - self.start_ns, waited_ns)
         return response
 
     def late(self) -> NoReturn:
@@ -138,16 +175,16 @@ class Turn:
     def _since_start(self) -> int:
         return self.app.clock.monotonic_ns() - self.start_ns
 
-    def _outputs(self, calls: list[tuple[int, int]]) -> list[OutputTensor]:
+    def _failed(self, error: DeviceError) -> RefusalError:
+        self.app.log.write_rarely("error", "inference failed", error=error.message)
+        return RefusalError(
+            HTTPStatus.INTERNAL_SERVER_ERROR, f"the model could not compute this: {error}"
+        )
+
+    def _outputs(self, arrays: Sequence[Array]) -> list[OutputTensor]:
         signature, vocabulary = self.live.signature, self.live.release.vocabulary
+        outputs = []
         try:
-            arrays = signature.run(
-                self.engine,
-                self.feed.arrays,
-                self.app.clock.monotonic_ns,
-                lambda rows, duration_ns: calls.append((rows, duration_ns)),
-            )
-            outputs = []
             for spec, array in zip(signature.outputs, arrays, strict=True):
                 if self.feed.text and vocabulary is not None and spec.name == ITEMS:
                     ids = item_ids(vocabulary, array)
@@ -155,10 +192,7 @@ class Turn:
                 else:
                     outputs.append(OutputTensor(spec.name, spec.dtype, array.shape, array))
         except DeviceError as error:
-            self.app.log.write_rarely("error", "inference failed", error=error.message)
-            raise RefusalError(
-                HTTPStatus.INTERNAL_SERVER_ERROR, f"the model could not compute this: {error}"
-            ) from error
+            raise self._failed(error) from error
         return outputs
 
 

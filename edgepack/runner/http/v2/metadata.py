@@ -85,8 +85,10 @@ def model_config(app: App, _request: Request, parameters: Sequence[str]) -> Resp
     signature = live.signature
     has_batch = signature.batching is not Batching.NONE
     backend = str(live.release.manifest.runtime.name)
+    shared = {"dynamic_batching": {"preferred_batch_size": [live.sizes.most]}}
     return json_response(
         {
+            **(shared if live.sizes.most > 1 else {}),
             "name": live.name,
             "platform": _platform(live),
             "backend": backend,

@@ -8,6 +8,7 @@ import pytest
 
 import edgepack
 from edgepack.formats.tensors import TensorSpec
+from edgepack.runner.rows import CallSizes
 from tests.runner.http.apps import EchoEngine, Served, recommender_live, tensor_live, versioned
 from tests.runner.simulators import GRAPH_TOP_K, POPULAR
 
@@ -67,6 +68,13 @@ def test_metadata_lists_both_versions(tmp_path: Path) -> None:
     assert served.get("/v2/models/session")[1]["versions"] == ["1.2.0", "1.3.0"]
     assert served.get("/v2/models/session/versions/canary")[0] == 200
     assert served.get("/v2/models/session/versions/1.4.0")[0] == 404
+
+
+def test_the_configuration_says_where_requests_share_calls(served: Served) -> None:
+    assert "dynamic_batching" not in served.get("/v2/models/session/config")[1]
+    served.live.sizes = CallSizes(8)
+    body = served.get("/v2/models/session/config")[1]
+    assert body["dynamic_batching"] == {"preferred_batch_size": [8]}
 
 
 def test_the_configuration_has_a_batch_only_where_the_model_has(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from edgepack.formats.tensors import TensorSpec
-from edgepack.runner.http.jobs import Job
-from edgepack.runner.http.server import INLINE_LIMIT_NS
+from edgepack.runner.http.jobs import INLINE_LIMIT_NS, Job
 from edgepack.runner.http.wire import Request
 from tests.runner.http.apps import (
     EchoEngine,
