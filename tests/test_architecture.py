@@ -24,6 +24,7 @@ ON_THE_BOX = {
     "onnxruntime",
     "prometheus_client",
     "psutil",
+    "pynvml",
     "tflite_runtime",
 }
 

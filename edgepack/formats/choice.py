@@ -33,7 +33,11 @@ MAX_CHOICE_BYTES: Final = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ChoiceKey:
-    """What a choice was measured on; it is made again when any of it changes."""
+    """What a choice was measured on; it is made again when any of it changes.
+
+    `gpu` is the card and its driver, such as `NVIDIA L4, driver 550.54.15`; None where the CPU
+    computes.
+    """
 
     release: Annotated[str, Range(low=64, high=64)]
     runtime: RuntimeName
@@ -41,6 +45,7 @@ class ChoiceKey:
     kernel: Name | None
     cpu_model: Name | None
     cores_allowed: Count | None
+    gpu: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)

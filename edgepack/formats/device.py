@@ -13,6 +13,59 @@ from edgepack.formats.typed import Count, Missing, Name, Ratio, Sentence
 
 
 @dataclass(frozen=True, slots=True)
+class GpuCard:
+    """What a graphics card is; nothing that tells one card of a kind from another.
+
+    `compute_mode` is `default`, `exclusive_process` or `prohibited`; `mig_mode` is `on` or `off`.
+    Source of the fields: NVIDIA Management Library (NVML).
+    """
+
+    name: Name | None
+    compute_capability: Name | None
+    memory_total: Count | None
+    sm_clock_max_mhz: Count | None
+    memory_clock_max_mhz: Count | None
+    power_limit_mw: Count | None
+    persistence_mode: bool | None
+    compute_mode: Name | None
+    mig_mode: Name | None
+    missing: Missing = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """The driver, the newest CUDA it can run, and the cards in the driver's order."""
+
+    driver_version: Name | None
+    cuda_version: Name | None
+    cards: tuple[GpuCard, ...]
+    missing: Missing = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """The state a card is in at one moment.
+
+    `throttle_reasons` are why its clocks are not higher right now, in NVML's words; the two
+    `throttled_*_ns` count up for as long as the driver runs. `other_processes` compute on the
+    card beside this one.
+    """
+
+    memory_used: Count | None
+    memory_free: Count | None
+    sm_clock_mhz: Count | None
+    memory_clock_mhz: Count | None
+    temperature_mc: int | None
+    power_mw: Count | None
+    utilisation: Ratio | None
+    throttle_reasons: tuple[Name, ...] | None
+    throttled_thermal_ns: Count | None
+    throttled_power_ns: Count | None
+    other_processes: Count | None
+    missing: Missing = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """What a box is; it does not change while a benchmark runs."""
 
@@ -34,6 +87,7 @@ class DeviceFacts:
     emulated: bool | None
     emulation_signs: tuple[Sentence, ...] = ()
     missing: Missing = field(default_factory=dict)
+    gpu: GpuFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +126,4 @@ class Environment:
     clock_synced: bool | None
     power_mode: Name | None
     missing: Missing = field(default_factory=dict)
+    gpu: tuple[GpuState, ...] | None = None

@@ -32,11 +32,17 @@ class EngineOptions:
         execution_mode: ONNX Runtime only.
         spinning: Whether idle worker threads spin, which wins microseconds and keeps a box's
             cores hot between two requests. ONNX Runtime only.
+        io_binding: Whether inputs and outputs have buffers of their own on the GPU, bound once for
+            each shape, instead of being made for each call. onnxruntime-gpu only.
+        cuda_graph: Whether the GPU's work is recorded once for each shape and replayed as one
+            piece; needs `io_binding`. onnxruntime-gpu only.
     """
 
     threads: Annotated[int, Range(low=1, high=1024)] = 1
     execution_mode: ExecutionMode = ExecutionMode.SEQUENTIAL
     spinning: bool = False
+    io_binding: bool = False
+    cuda_graph: bool = False
 
     def __str__(self) -> str:
         words = ["1 thread" if self.threads == 1 else f"{self.threads} threads"]
@@ -44,4 +50,8 @@ class EngineOptions:
             words.append("parallel")
         if self.spinning:
             words.append("spinning")
+        if self.io_binding:
+            words.append("I/O binding")
+        if self.cuda_graph:
+            words.append("CUDA graph")
         return ", ".join(words)

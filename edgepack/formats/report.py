@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
 
 from edgepack.formats.canonical import canonical_json, parse_json
 from edgepack.formats.choice import Choice
-from edgepack.formats.device import DeviceFacts, Environment
+from edgepack.formats.device import DeviceFacts, Environment, GpuCard, GpuFacts, GpuState
 from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.options import EngineOptions
@@ -108,13 +108,17 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFacts:
-    """Which runtime; `provider` is what really computed."""
+    """Which runtime; `provider` is what really computed.
+
+    `provider_fallback` says why that is not the one the bundle asks for; None where it is.
+    """
 
     name: RuntimeName
     version: Name
     provider: Name
     threads: Count
     options: EngineOptions | None = None
+    provider_fallback: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +415,20 @@ def _parts_with_reasons(
             for name in ("end_to_end", "compute", "queue")
             if run[name] is not None
         ]
-    return parts
+    return [*parts, *_gpu_parts(report)]
+
+
+def _gpu_parts(
+    report: Mapping[str, Any],
+) -> Iterator[tuple[str, type[Any], Mapping[str, Any]]]:
+    gpu = report["device"].get("gpu")
+    if gpu is not None:
+        yield "device.gpu", GpuFacts, gpu
+        for i, card in enumerate(gpu["cards"]):
+            yield f"device.gpu.cards[{i}]", GpuCard, card
+    for moment in ("before", "after"):
+        for i, state in enumerate(report[moment].get("gpu") or ()):
+            yield f"{moment}.gpu[{i}]", GpuState, state
 
 
 def _check_reasons(place: str, kind: type[Any], part: Mapping[str, Any]) -> list[Problem]:

@@ -31,6 +31,8 @@ class CheckOutcome:
         emulated: Whether the CPU is emulated; None when that cannot be told.
         cpu: The CPU's name; None when it has none.
         exit_code: 0, 6 for wrong answers, else the class of the fault.
+        provider: What computed; None when nothing could.
+        fallback: Why that is not what the bundle asks for; None where it is.
     """
 
     variant: str | None
@@ -39,6 +41,8 @@ class CheckOutcome:
     emulated: bool | None
     cpu: str | None
     exit_code: int
+    provider: str | None = None
+    fallback: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that `check --json` prints."""
@@ -49,6 +53,8 @@ class CheckOutcome:
             "sequences": self.sequences,
             "emulated": self.emulated,
             "cpu": self.cpu,
+            "provider": self.provider,
+            "fallback": self.fallback,
         }
 
 
@@ -77,25 +83,37 @@ def check_release(
         What was found; faults of the release or the runtime are findings, not exceptions.
     """
     device = read_device(system, here, environment)
+    provider = fallback = None
     try:
         release = load_release(directory, variant)
         variant = release.candidate.variant
-        outcome = _replay(release, threads, clock)
+        outcome, provider, fallback = _replay(release, threads, clock)
         cases, problems = outcome.cases, outcome.problems
         code = QualityError.exit_code if problems else 0
     except EdgepackError as error:
         cases, problems, code = 0, (error.message,), error.exit_code
-    return CheckOutcome(variant, problems, cases, device.emulated, device.cpu_model, code)
+    return CheckOutcome(
+        variant,
+        problems,
+        cases,
+        device.emulated,
+        device.cpu_model,
+        code,
+        provider,
+        fallback,
+    )
 
 
-def _replay(release: Release, threads: int, clock: Clock) -> ReplayOutcome:
+def _replay(release: Release, threads: int, clock: Clock) -> tuple[ReplayOutcome, str, str | None]:
     try:
-        from edgepack.runner.engines import EngineOptions, open_engine
+        from edgepack.runner.candidates import open_candidate
+        from edgepack.runner.engines import EngineOptions
         from edgepack.runner.replay import replay_golden
     except (ImportError, OSError) as error:
         raise DeviceError(f"numpy cannot be imported: {error}") from error
-    engine = open_engine(release.manifest.runtime.name, release.model_path, EngineOptions(threads))
+    engine = open_candidate(release, EngineOptions(threads))
     try:
-        return replay_golden(release, engine, clock)
+        outcome = replay_golden(release, engine, clock)
+        return outcome, engine.provider, engine.fallback
     finally:
         engine.close()

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepack.formats.errors import BundleError, ConfigError, DeviceError, EdgepackError, HubError
+from edgepack.formats.manifest import Manifest
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot.doctor import examine
 from edgepack.runner.boot.machine import Machine
 from edgepack.runner.boot.store import is_intact
@@ -25,6 +27,9 @@ from edgepack.runner.release import Release, load_release
 from edgepack.runner.reports.spool import MAX_SPOOL_BYTES, Spool
 from edgepack.runner.serving_mark import Serving
 from edgepack.runner.state import BoxPaths, read_device_id
+
+if TYPE_CHECKING:
+    from edgepack.runner.gpu.fit import Verdict
 
 #: No release is older than this program's first one: a clock before it is wrong.
 _EARLIEST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -82,6 +87,7 @@ class Examination:
         settings_fault: What is wrong with the settings file, if anything.
         hub: A URL to reach; empty where none is known; None to leave the network alone.
         unit_folders: Where systemd looks.
+        judge_gpu: Judges the card for a bundle that asks for one; None: it looks at this box.
     """
 
     paths: BoxPaths
@@ -96,6 +102,7 @@ class Examination:
     settings_fault: ConfigError | None = None
     hub: str | None = None
     unit_folders: Sequence[Path] = UNIT_FOLDERS
+    judge_gpu: Callable[[Manifest], Verdict] | None = None
 
 
 def examine_box(around: Examination) -> list[Finding]:
@@ -153,6 +160,8 @@ def _check_release(around: Examination) -> Iterator[Finding]:
                 DeviceError.exit_code if failed else 0,
             )
     outcome = around.check()
+    if manifest.runtime.name is RuntimeName.ONNXRUNTIME_GPU:
+        yield from _check_gpu(around, manifest, outcome)
     runtime = f"{manifest.runtime.name} {manifest.runtime.version}"
     if outcome.problems:
         hint = "edgepack-runner check lists every difference" if outcome.sequences else None
@@ -161,6 +170,20 @@ def _check_release(around: Examination) -> Iterator[Finding]:
     else:
         found = f"{outcome.variant} in {runtime}: {outcome.sequences} golden answers agree"
         yield Finding("model", "ok", found)
+
+
+def _check_gpu(around: Examination, manifest: Manifest, outcome: CheckOutcome) -> Iterator[Finding]:
+    """Says what computes and everything that keeps a card from it; the CPU serves meanwhile."""
+    from edgepack.runner.gpu.looking import look_and_judge, summary, wish_of
+
+    judge = around.judge_gpu or (lambda each: look_and_judge(wish_of(each, each.candidate().size)))
+    verdict = judge(manifest)
+    for obstacle in verdict.obstacles:
+        yield Finding("gpu", "warn", obstacle.reason, obstacle.hint)
+    if not verdict.obstacles and outcome.fallback is not None:
+        yield Finding("gpu", "warn", outcome.fallback, "docs/gpu.md says what each reason means")
+    elif not verdict.obstacles:
+        yield Finding("gpu", "ok", summary(verdict))
 
 
 def _check_files(release: Release) -> Finding:

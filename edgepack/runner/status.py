@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edgepack.formats.canonical import sha256_hex
 from edgepack.formats.errors import BundleError, DeviceError
-from edgepack.formats.manifest import MAX_MANIFEST_BYTES, parse_manifest
+from edgepack.formats.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.state import BoxPaths, read_device_id
 
@@ -59,11 +60,21 @@ def read_status(paths: BoxPaths) -> Status:
             "target": manifest.target.name,
             "release": sha256_hex(data),
             "directory": str(paths.release),
+            **_gpu(manifest),
             "device_id": read_device_id(paths.state),
             "reports_waiting": waiting,
             "reports_dropped": dropped,
         }
     )
+
+
+def _gpu(manifest: Manifest) -> dict[str, str]:
+    """Says what would compute, for a bundle that asks for a GPU."""
+    if manifest.runtime.name is not RuntimeName.ONNXRUNTIME_GPU:
+        return {}
+    from edgepack.runner.gpu.looking import look_and_judge, summary, wish_of
+
+    return {"gpu": summary(look_and_judge(wish_of(manifest, manifest.candidate().size)))}
 
 
 def _spooled(directory: Path | None) -> tuple[int | None, int | None]:

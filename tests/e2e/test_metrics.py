@@ -89,7 +89,16 @@ def test_no_label_holds_an_item_a_history_or_a_name_of_the_box(
 ) -> None:
     assert prometheus.value("up") == 1
     allowed = {"__name__", "code", "feature", "instance", "job", "label", "le", "model", "outcome"}
-    allowed |= {"precision", "reason", "route", "runtime", "state", "variant", "version"}
+    allowed |= {
+        "precision",
+        "provider",
+        "reason",
+        "route",
+        "runtime",
+        "state",
+        "variant",
+        "version",
+    }
     for series in prometheus.query('{job="edgepack-runner"}'):
         assert set(series["metric"]) <= allowed
     text = served.ask("GET", "/metrics")[1]

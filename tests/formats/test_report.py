@@ -75,12 +75,12 @@ def _report() -> Report:
     )
     device = _silent(
         "kernel os_release libc arch python board cpu_model cpu_implementer cpu_part cpu_flags "
-        "cores_online cores_allowed memory_total container virtualised"
+        "cores_online cores_allowed memory_total container virtualised gpu"
     )
     state = Environment(
         **_silent(
             "frequency temperature_mc throttle load_1m memory_available swap_total swap_used "
-            "cgroup_cpu_max cgroup_memory_max cgroup_throttled uptime_s clock_synced power_mode"
+            "cgroup_cpu_max cgroup_memory_max cgroup_throttled uptime_s clock_synced power_mode gpu"
         )
     )
     return Report(

@@ -20,6 +20,7 @@ from edgepack.formats.manifest import (
     RuntimeInfo,
     TargetInfo,
 )
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import Format, Precision, RuntimeName
 from edgepack.formats.vocabulary import Vocabulary
@@ -93,6 +94,8 @@ class SimulatedEngine:
         self.version = "0.0-simulated"
         self.provider = "simulator"
         self.threads = 1
+        self.fallback: str | None = None
+        self.options = EngineOptions()
         self.calls = 0
         self.failing: str | None = None
         self.poison: float | None = None
@@ -144,6 +147,8 @@ class SimulatedTensorEngine:
         self.version = "0.0-simulated"
         self.provider = "simulator"
         self.threads = 1
+        self.fallback: str | None = None
+        self.options = EngineOptions()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         check_inputs(self.inputs, inputs)

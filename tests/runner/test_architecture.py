@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 _ALLOWED = {"numpy", "httptools", "prometheus_client", "psutil"}
+_GPU = {"pynvml"}
 _RUNTIMES = {"ai_edge_litert", "tflite_runtime", "onnxruntime"}
 #: Which file alone may import which foreign package.
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "httptools": "runner/http/protocol.py",
     "prometheus_client": "runner/http/metrics",
     "psutil": "runner/bench/process.py",
+    "pynvml": "runner/gpu/nvml.py",
     "urllib.request": "runner/reports/transport.py",
 }
 
@@ -42,7 +44,7 @@ def _sources(repository: Path, package: str) -> list[Path]:
 
 @pytest.mark.parametrize("package", ["runner", "formats"])
 def test_the_runner_needs_nothing_that_is_not_on_a_box(repository: Path, package: str) -> None:
-    known = set(sys.stdlib_module_names) | _ALLOWED | _RUNTIMES
+    known = set(sys.stdlib_module_names) | _ALLOWED | _RUNTIMES | _GPU
     for path in _sources(repository, package):
         for name in _imports(path):
             if name.split(".")[0] == "edgepack":
@@ -75,10 +77,9 @@ def test_a_foreign_package_is_imported_in_one_place(
     assert all(path == place or place in path.parents for path in importers)
 
 
-def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:
-    """What `edgepack-runner status` loads, followed module by module."""
-    heavy = _ALLOWED | _RUNTIMES | {"asyncio", "http", "urllib.request"}
-    pending, seen = ["edgepack.runner.main"], set[str]()
+def _loaded_by(repository: Path, start: str) -> Iterator[tuple[str, str]]:
+    """Yields every import a module makes when it is loaded, followed module by module."""
+    pending, seen = [start], set[str]()
     while pending:
         module = pending.pop()
         if module in seen:
@@ -87,7 +88,25 @@ def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path)
         base = repository / Path(*module.split("."))
         path = base.with_suffix(".py") if base.with_suffix(".py").exists() else base / "__init__.py"
         for name in _imports(path, lazy=False):
-            assert name.split(".")[0] not in heavy, f"{module} imports {name}"
+            yield module, name
             if name.split(".")[0] == "edgepack":
                 pending.append(name)
-    assert "edgepack.runner.state" in seen
+
+
+def test_the_command_line_imports_nothing_heavy_before_it_must(repository: Path) -> None:
+    """What `edgepack-runner status` loads."""
+    heavy = _ALLOWED | _RUNTIMES | _GPU | {"asyncio", "http", "urllib.request"}
+    loaded = list(_loaded_by(repository, "edgepack.runner.main"))
+    for module, name in loaded:
+        assert name.split(".")[0] not in heavy, f"{module} imports {name}"
+    assert "edgepack.runner.state" in {name for _, name in loaded}
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["daemon.serve", "bench.command", "checking", "doctor", "status", "choice.worker", "boot.main"],
+)
+def test_a_bundle_for_the_cpu_loads_nothing_of_graphics_cards(repository: Path, start: str) -> None:
+    for module, name in _loaded_by(repository, f"edgepack.runner.{start}"):
+        assert not name.startswith("edgepack.runner.gpu"), f"{module} imports {name}"
+        assert name != "edgepack.runner.engines.onnxruntime_gpu", f"{module} imports it"

@@ -16,13 +16,18 @@ from edgepack.formats.errors import (
     HubError,
     QualityError,
 )
+from edgepack.formats.manifest import Manifest
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot.machine import Machine
 from edgepack.runner.checking import CheckOutcome
 from edgepack.runner.doctor import Examination, Finding, examine_box, worst_exit_code
+from edgepack.runner.gpu.fit import Verdict
+from edgepack.runner.gpu.looking import look_and_judge, wish_of
 from edgepack.runner.main import main
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.serving_mark import Serving
 from edgepack.runner.state import BoxPaths, ensure_device_id
+from tests.runner.gpu.cards import Card, SimulatedNvml, write_box
 from tests.runner.simulators import HandClock, write_release
 
 WELL = CheckOutcome("tflite-dynamic-int8", (), 3, False, "Cortex-A72", 0)
@@ -241,3 +246,43 @@ def test_findings_are_printed_with_what_to_do(
     printed = json.loads(capsys.readouterr().out)
     assert printed["ok"] is False
     assert set(printed["checks"][0]) == {"name", "status", "found", "hint"}
+
+
+def _for_a_card(well: Examination, nvml: SimulatedNvml, tmp_path: Path) -> Examination:
+    """The box of `well` with a bundle for a GPU, and what is simulated of a card."""
+    manifest = write_release(well.paths.release, runtime=RuntimeName.ONNXRUNTIME_GPU)
+    assert manifest.runtime.name is RuntimeName.ONNXRUNTIME_GPU
+    installed_at(well.paths.release / "manifest.json", datetime(2026, 11, 22, tzinfo=UTC))
+    root = write_box(tmp_path / "box")
+
+    def judge(asked: Manifest) -> Verdict:
+        wish = wish_of(asked, 1000)
+        return look_and_judge(wish, environment={}, import_path=[], root=root, nvml=nvml)
+
+    return replace(well, judge_gpu=judge)
+
+
+def test_a_card_that_can_be_used_is_named(well: Examination, tmp_path: Path) -> None:
+    finding, code = found(_for_a_card(well, SimulatedNvml(), tmp_path), "gpu")
+    assert (finding.status, code) == ("ok", 0)
+    assert "NVIDIA L4, driver 550.54.15: CUDAExecutionProvider" in finding.found
+
+
+def test_all_that_keeps_a_card_from_use_is_a_warning_as_the_cpu_serves(
+    well: Examination, tmp_path: Path
+) -> None:
+    nvml = SimulatedNvml(cards=[Card(mode=2, capability=(5, 0))])
+    findings = examine_box(_for_a_card(well, nvml, tmp_path))
+    gpu = [each for each in findings if each.name == "gpu"]
+    assert [each.status for each in gpu] == ["warn", "warn"]
+    assert all(each.hint for each in gpu)
+    assert worst_exit_code(findings) == 0
+
+
+def test_a_card_that_looked_well_and_failed_is_told_by_what_the_engine_says(
+    well: Examination, tmp_path: Path
+) -> None:
+    failed = replace(WELL, provider="CPUExecutionProvider", fallback="out of memory at loading")
+    around = replace(_for_a_card(well, SimulatedNvml(), tmp_path), check=lambda: failed)
+    finding, _ = found(around, "gpu")
+    assert (finding.status, finding.found) == ("warn", "out of memory at loading")

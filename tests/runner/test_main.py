@@ -70,7 +70,8 @@ def test_a_damaged_release_is_a_finding_of_check_as_json_too(
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["ok"] is False
     assert "SHA-256" in found["problems"][0]
-    assert set(found) == {"ok", "variant", "problems", "sequences", "emulated", "cpu"}
+    names = {"ok", "variant", "problems", "sequences", "emulated", "cpu", "provider", "fallback"}
+    assert set(found) == names
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

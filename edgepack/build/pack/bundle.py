@@ -93,7 +93,9 @@ def pack_bundle(
     """
     manifest = finish_manifest(draft, files)
     payload = make_payload(manifest, files, cache, progress or SilentProgress())
-    members: dict[str, Source] = dict(program_files() if program is None else program)
+    members: dict[str, Source] = dict(
+        program_files(manifest.runtime.name) if program is None else program
+    )
     members[MANIFEST_MEMBER] = manifest.to_bytes()
     members[SBOM_MEMBER] = build_sbom(manifest, components)
     # Last, so that everything a person may look at lies at the front of the file.

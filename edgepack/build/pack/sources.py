@@ -11,34 +11,55 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from edgepack.formats.bundle import MAIN_MEMBER
+from edgepack.formats.variants import RuntimeName
 
 _ENTRY = "runner/boot/entry.py"
+#: What only a bundle for a graphics card ever imports; 15 kB of a bundle.
+_FOR_CARDS = (
+    "runner/gpu/",
+    "runner/engines/binding.py",
+    "runner/engines/onnxruntime_gpu.py",
+    "runner/http/metrics/gpu.py",
+)
 
 
-def program_files() -> Mapping[str, bytes]:
-    """Returns the bundle's own program by member name, `__main__.py` included."""
+def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
+    """Returns the bundle's own program by member name, `__main__.py` included.
+
+    Args:
+        runtime: The bundle's; what judges graphics cards travels only where one is asked for.
+    """
     package = files("edgepack")
     members = {MAIN_MEMBER: package.joinpath(_ENTRY).read_bytes()}
     for name in ("__init__.py", "runner/__init__.py"):
         members[f"edgepack/{name}"] = package.joinpath(name).read_bytes()
-    for folder in ("formats", "runner/boot"):
+    folders = ["formats", "runner/boot"]
+    if runtime is RuntimeName.ONNXRUNTIME_GPU:
+        folders.append("runner/gpu")
+    for folder in folders:
         for path, data in _walk(package.joinpath(folder), folder):
             if path != _ENTRY:
                 members[f"edgepack/{path}"] = data
     return members
 
 
-def runner_files() -> Mapping[str, bytes]:
+def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
     """Returns the runner's sources by their path in a release.
 
     `edgepack.formats` and `edgepack.runner` with everything below them, the bundle's program
     too: the runner installs updates with it.
+
+    Args:
+        runtime: The release's; what is for graphics cards alone is left out where none is asked
+            for. None: everything.
     """
+    left_out = () if runtime in (None, RuntimeName.ONNXRUNTIME_GPU) else _FOR_CARDS
     package = files("edgepack")
     found = {"runner/edgepack/__init__.py": package.joinpath("__init__.py").read_bytes()}
     for folder in ("formats", "runner"):
         for path, data in _walk(package.joinpath(folder), folder):
-            found[f"runner/edgepack/{path}"] = data
+            if not path.startswith(left_out):
+                found[f"runner/edgepack/{path}"] = data
     return found
 
 

@@ -74,7 +74,7 @@ def assemble(
         provenance=_provenance(model, site),
     )
     units = service_units(manifest.runtime, manifest.target)
-    files: dict[str, Source] = {**runner_files(), **units}
+    files: dict[str, Source] = {**runner_files(manifest.runtime.name), **units}
     for row in rows:
         if row.variant.path is None:
             raise AssertionError(f"{row.variant.spec.name} has no file and cannot be packed")

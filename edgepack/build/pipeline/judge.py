@@ -126,9 +126,11 @@ def _run(
     golden = {row.variant.spec.name: each.golden}
     release = assemble(model, bench.target, bench.runtime, bench.site, [row], golden, "being tried")
     proof = prover.prove(bench.target, bench.runtime, bench.site, release)
+    notes = (row.preflight or {}).get("notes", [])
+    reason = "; ".join((proof.reason, *notes))
     return replace(
         row,
         verdict=_VERDICTS[proof.status],
-        reason=each.variant.explained(proof.reason),
+        reason=each.variant.explained(reason),
         verification=proof.to_json(),
     )

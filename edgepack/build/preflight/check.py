@@ -14,6 +14,7 @@ from typing import Any, Final
 from edgepack.build.artifacts import ConvertedVariant
 from edgepack.build.preflight import tables
 from edgepack.build.preflight.box import check_cpu, check_wheels
+from edgepack.build.preflight.cuda import gpu_notes
 from edgepack.build.preflight.onnx_file import OnnxModel, read_onnx
 from edgepack.build.preflight.tflite import TfliteModel, TfliteOperator, read_tflite
 from edgepack.build.targets.lock import LockedWheel
@@ -274,7 +275,24 @@ def preflight_record(
         # A file that cannot be read has said so among the problems.
         with contextlib.suppress(ConversionError):
             record |= _file_record(runtime, variant, variant.path)
+            if notes := preflight_notes(runtime, variant):
+                record["notes"] = list(notes)
     return record
+
+
+def preflight_notes(runtime: Runtime, variant: ConvertedVariant) -> tuple[str, ...]:
+    """Returns what a person should know of a variant that nothing keeps from loading.
+
+    Args:
+        runtime: The runtime that would load it.
+        variant: The variant.
+
+    Returns:
+        Sentences; at present what a GPU leaves to the CPU.
+    """
+    if variant.path is None or variant.spec.format is not Format.ONNX:
+        return ()
+    return gpu_notes(variant.path, runtime)
 
 
 def _file_record(runtime: Runtime, variant: ConvertedVariant, path: Path) -> dict[str, Any]:

@@ -72,6 +72,62 @@ def read_onnx(path: Path) -> OnnxModel:
     return OnnxModel(int(model.ir_version), opsets, operators, unknown, external)
 
 
+@dataclass(frozen=True, slots=True)
+class TypedNode:
+    """A node with what a runtime chooses its kernel by.
+
+    Attributes:
+        name: The operator, with its domain before it where that is not ONNX's own.
+        since: The version of the operator that the file's opset means.
+        types: Element types by the schema's constraint, such as `T`; those that are known.
+    """
+
+    name: str
+    since: int
+    types: Mapping[str, str]
+
+
+def read_nodes(path: Path) -> tuple[TypedNode, ...]:
+    """Reads every node of an ONNX file with its types, subgraphs left out.
+
+    Args:
+        path: A file that `read_onnx` has taken.
+
+    Raises:
+        MissingExtraError: The package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("onnx", "build", "checking an ONNX file") from error
+    model = onnx.load(str(path), load_external_data=False)
+    opsets = {_domain(each.domain): int(each.version) for each in model.opset_import}
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {each.name: each.data_type for each in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        types.setdefault(value.name, value.type.tensor_type.elem_type)
+    words = {
+        name: onnx.TensorProto.DataType.Name(kind).lower() for name, kind in types.items() if kind
+    }
+    return tuple(_typed(onnx, node, opsets, words) for node in graph.node)
+
+
+def _typed(onnx: Any, node: Any, opsets: Mapping[str, int], words: Mapping[str, str]) -> TypedNode:
+    domain = _domain(node.domain)
+    name = f"{domain}.{node.op_type}" if domain else str(node.op_type)
+    opset = opsets.get(domain, 1)
+    if not onnx.defs.has(node.op_type, max_inclusive_version=opset, domain=domain):
+        # ONNX Runtime's own operators are all of version 1, and onnx knows no types of theirs.
+        return TypedNode(name, 1, {})
+    schema = onnx.defs.get_schema(node.op_type, opset, domain)
+    types: dict[str, str] = {}
+    for names, formal in ((node.input, schema.inputs), (node.output, schema.outputs)):
+        for i, value in enumerate(names):
+            if value in words and formal:
+                types[formal[min(i, len(formal) - 1)].type_str] = words[value]
+    return TypedNode(name, int(schema.since_version), types)
+
+
 def _domain(name: str) -> str:
     # `ai.onnx` is the long name of the default domain. Source: ONNX IR specification.
     return "" if name == "ai.onnx" else name

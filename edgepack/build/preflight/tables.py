@@ -150,6 +150,27 @@ def onnx_version_with(ir: int, domains: Mapping[str, int]) -> str | None:
     return None
 
 
+def has_cuda_kernel(version: str, name: str, since: int, types: Mapping[str, str]) -> bool:
+    """Says whether the CUDA provider has a kernel for a node.
+
+    Args:
+        version: Of onnxruntime-gpu; as in `kernels`.
+        name: The operator, with its domain before it where that is not ONNX's own.
+        since: The version of the operator that the node's opset means.
+        types: The element types that are known, by the schema's constraint, such as `T`.
+
+    Returns:
+        False only where what is known rules every kernel out.
+    """
+    known = _data("cuda_kernels.json")["versions"]
+    rows = known[_nearest(known, version)].get(name, [])
+    return any(
+        first <= since <= (since if last is None else last)
+        and all(kind in allowed.get(key, [kind]) for key, kind in types.items())
+        for first, last, allowed in rows
+    )
+
+
 def newest_onnxruntime() -> str:
     """Returns the newest measured version of ONNX Runtime."""
     versions: Mapping[str, Any] = _data("opsets.json")["versions"]

@@ -142,7 +142,7 @@ def _read_package(package: Mapping[str, Any], runtime: Runtime) -> LockedWheel:
         or PurePosixPath(unquote(urlsplit(str(wheel.get("url") or wheel.get("path"))).path)).name
     )
     found = LockedWheel(filename, wheel["hashes"]["sha256"])
-    return LockedWheel(filename, found.sha256, found.name in runtime.external)
+    return LockedWheel(filename, found.sha256, found.name in runtime.outside)
 
 
 def load_lock(target: Target) -> Lock | None:

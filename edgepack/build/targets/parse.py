@@ -9,9 +9,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
-from edgepack.build.targets.target import Arch, Runtime, Target, VerifyMode
+from edgepack.build.targets.target import (
+    PROVIDERS,
+    Arch,
+    CudaSource,
+    Runtime,
+    Target,
+    VerifyMode,
+)
 from edgepack.formats.errors import ConfigError, Problem, did_you_mean
 from edgepack.formats.variants import ALL_VARIANTS, Format, RuntimeName, VariantSpec, runtime_format
 
@@ -23,7 +30,16 @@ _TOP_KEYS = (
 )
 #: As many rows as one request may have; see `edgepack.runner.live.signature.MAX_ROWS`.
 _MOST_ROWS = 256
-_RUNTIME_KEYS = ("name", "version", "requirements", "providers", "prune", "drop", "external")
+_RUNTIME_KEYS = (
+    "name",
+    "version",
+    "requirements",
+    "providers",
+    "prune",
+    "drop",
+    "external",
+    "cuda",
+)
 _TWO_NUMBERS = re.compile(r"\d+\.\d+")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _VERSION = re.compile(r"\d+(\.\d+)*([a-z0-9.+]*)")
@@ -180,16 +196,36 @@ def _read_runtimes(top: _Table, problems: list[Problem]) -> tuple[Runtime, ...]:
 def _read_runtime(table: _Table) -> Runtime:
     table.refuse_unknown(_RUNTIME_KEYS)
     name = table.one_of("name", tuple(RuntimeName))
+    cuda = table.one_of("cuda", get_args(CudaSource), "system")
+    if "cuda" in table.values and name != RuntimeName.ONNXRUNTIME_GPU:
+        table.complain("cuda", f"only {RuntimeName.ONNXRUNTIME_GPU} has CUDA libraries, not {name}")
     return Runtime(
         # A name that is not known is a problem already; any member keeps the reading going.
         name=RuntimeName(name) if name in tuple(RuntimeName) else RuntimeName.LITERT,
         version=table.text("version", _VERSION, "2.3.0"),
         requirements=table.texts("requirements"),
-        providers=table.texts("providers"),
+        providers=_read_providers(table, name),
         prune=table.texts("prune"),
         drop=table.texts("drop"),
         external=table.texts("external"),
+        cuda="bundled" if cuda == "bundled" else "system",
     )
+
+
+def _read_providers(table: _Table, runtime: str) -> tuple[str, ...]:
+    found = table.texts("providers")
+    for name in found:
+        if name not in PROVIDERS:
+            words = ", ".join(PROVIDERS)
+            table.complain(
+                "providers", f"got '{name}', expected {words}{did_you_mean(name, PROVIDERS)}"
+            )
+    repeated = sorted({name for name in found if found.count(name) > 1})
+    if repeated:
+        table.complain("providers", f"{', '.join(repeated)} is listed more than once")
+    if found and runtime != RuntimeName.ONNXRUNTIME_GPU and found != (PROVIDERS[-1],):
+        table.complain("providers", f"{runtime} computes on the CPU only", "leave the key out")
+    return found
 
 
 def _read_variants(table: _Table, runtimes: tuple[Runtime, ...]) -> tuple[VariantSpec, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgepack.build.cache import Cache
 from edgepack.build.targets.lock import LockedWheel, current_lock
-from edgepack.build.targets.target import Runtime, Target
+from edgepack.build.targets.target import CUDA_DISTRIBUTIONS, Runtime, Target
 from edgepack.build.targets.trim import trim_site
 from edgepack.build.targets.uv import run_uv
 from edgepack.formats.canonical import canonical_json, sha256_hex
@@ -91,7 +91,10 @@ def make_site(target: Target, runtime: Runtime, cache: Cache) -> Site:
     """
     locked = current_lock(target, cache).runtimes[runtime.name].wheels
     packed = tuple(each for each in locked if not each.external)
-    outside = tuple(each for each in locked if each.external)
+    # CUDA's own libraries, two gigabytes of them, are of no use to a proof without a card.
+    outside = tuple(
+        each for each in locked if each.external and each.name not in CUDA_DISTRIBUTIONS
+    )
     path = _unpacked(target, runtime, packed, cache)
     external_path = _unpacked(target, runtime, outside, cache) if outside else None
     files = sorted(each for each in path.rglob("*") if each.is_file())

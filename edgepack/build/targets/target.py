@@ -30,6 +30,24 @@ DISTRIBUTIONS: Final = {
     RuntimeName.ONNXRUNTIME_GPU: "onnxruntime-gpu",
 }
 
+#: Where the CUDA libraries of onnxruntime-gpu come from: the box, or NVIDIA's wheels.
+CudaSource = Literal["system", "bundled"]
+
+#: NVIDIA's wheels that onnxruntime-gpu needs.
+#: Source: its metadata of 1.24.4, extras `cuda` and `cudnn`, and what those require.
+CUDA_DISTRIBUTIONS: Final = (
+    "nvidia-cublas-cu12",
+    "nvidia-cuda-nvrtc-cu12",
+    "nvidia-cuda-runtime-cu12",
+    "nvidia-cudnn-cu12",
+    "nvidia-cufft-cu12",
+    "nvidia-curand-cu12",
+    "nvidia-nvjitlink-cu12",
+)
+
+#: What onnxruntime-gpu can compute with. Source: its `get_available_providers()`.
+PROVIDERS: Final = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -44,6 +62,7 @@ class Runtime:
         drop: Distributions the runtime declares but never imports to run a model.
         external: Distributions that are not packed: the box brings them, or install
             takes them by hash.
+        cuda: Where the CUDA libraries come from; onnxruntime-gpu only.
     """
 
     name: RuntimeName
@@ -53,6 +72,7 @@ class Runtime:
     prune: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
+    cuda: CudaSource = "system"
 
     @property
     def distribution(self) -> str:
@@ -65,9 +85,15 @@ class Runtime:
         return f"{self.name} {self.version}"
 
     @property
+    def outside(self) -> tuple[str, ...]:
+        """Every distribution that is not packed, the CUDA libraries that come along included."""
+        return (*self.external, *(CUDA_DISTRIBUTIONS if self.cuda == "bundled" else ()))
+
+    @property
     def all_requirements(self) -> tuple[str, ...]:
         """Everything its site must hold: the pin, its own, and the runner's requirements."""
-        pin = f"{self.distribution}=={self.version}"
+        extras = "[cuda,cudnn]" if self.cuda == "bundled" else ""
+        pin = f"{self.distribution}{extras}=={self.version}"
         # Every runtime needs numpy, and old ones do not say so.
         return (pin, "numpy", *self.requirements, *RUNNER_REQUIREMENTS)
 
@@ -218,5 +244,5 @@ def runtime_definition(runtime: Runtime) -> dict[str, Any]:
         "providers": list(runtime.providers),
         "prune": list(runtime.prune),
         "drop": list(runtime.drop),
-        "external": list(runtime.external),
+        "external": list(runtime.outside),
     }

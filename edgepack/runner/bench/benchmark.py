@@ -7,10 +7,12 @@ aware of files it could write or of how a report travels. Used by `command`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from edgepack.formats.canonical import sha256_hex
 from edgepack.formats.choice import Choice
+from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import (
     BundleFacts,
@@ -28,6 +30,7 @@ from edgepack.formats.report import (
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.device import Platform, read_device
 from edgepack.runner.bench.environment import ClockSynced, read_environment
+from edgepack.runner.bench.gpu import gpu_facts
 from edgepack.runner.bench.occupancy import (
     CoreTimes,
     other_percent,
@@ -45,6 +48,9 @@ from edgepack.runner.clock import Clock, rfc3339
 from edgepack.runner.engines.contract import Engine
 from edgepack.runner.release import Release
 from edgepack.runner.replay import ReplayOutcome, replay_golden
+
+if TYPE_CHECKING:
+    from edgepack.runner.gpu.nvml import Look
 
 _NS = 1_000_000_000
 _NOT_TOLD = "the system does not tell"
@@ -66,6 +72,7 @@ class Surroundings:
         waited_ns: Time since then that no start would take, such as for making the choice.
         daemon_pid: The process of a daemon that serves the same release, or None.
         ticks_per_s: The kernel's clock ticks.
+        look_at_cards: Asks the graphics cards; None where the runtime uses none.
     """
 
     clock: Clock
@@ -79,6 +86,7 @@ class Surroundings:
     waited_ns: int = 0
     daemon_pid: int | None = None
     ticks_per_s: int = 100
+    look_at_cards: Callable[[], Look] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,7 @@ def measure_release(
         DeviceError: The runtime cannot load or run the model.
     """
     clock = around.clock
-    device = read_device(around.system, around.here, around.environment)
-    before = read_environment(around.system, around.clock_synced)
+    device, before = _look_before(around)
     begin_wall, begin_ns = clock.utc_now(), clock.monotonic_ns()
     unloaded = around.meter.usage()
     engine, cold, replayed = _start_cold(release, around)
@@ -137,7 +144,7 @@ def measure_release(
     end = _read_counters(around)
     after_runs = around.meter.usage()
     cpu = _cpu_facts(loaded, after_runs, begin, end)
-    after = read_environment(around.system, around.clock_synced)
+    after = _look(around)[0]
     golden = _golden_facts(release, replayed)
     wall_s = (clock.utc_now() - begin_wall).total_seconds()
     elapsed_s = (clock.monotonic_ns() - begin_ns) / _NS
@@ -151,13 +158,15 @@ def measure_release(
         elapsed_s=elapsed_s,
         others_percent=cpu.other_percent,
         daemon_share=_daemon_share(around, begin, end),
+        fallback=engine.fallback,
     )
     runtime = RuntimeFacts(
         name=RuntimeName(engine.name),
         version=engine.version,
         provider=engine.provider,
         threads=engine.threads,
-        options=request.options,
+        options=engine.options,
+        provider_fallback=engine.fallback,
     )
     engine.close()
     return Report(
@@ -179,6 +188,28 @@ def measure_release(
         trust=grade_trust(witness),
         choice=request.choice,
     )
+
+
+def _look_before(around: Surroundings) -> tuple[DeviceFacts, Environment]:
+    device = read_device(around.system, around.here, around.environment)
+    before, look = _look(around)
+    gpu, reason = gpu_facts(look)
+    missing = {name: why for name, why in device.missing.items() if name != "gpu"}
+    if gpu is None:
+        missing["gpu"] = reason
+    return replace(device, gpu=gpu, missing=missing), before
+
+
+def _look(around: Surroundings) -> tuple[Environment, Look | None]:
+    """Reads the box's state and, where the runtime uses them, the cards'."""
+    state = read_environment(around.system, around.clock_synced)
+    if around.look_at_cards is None:
+        return state, None
+    look = around.look_at_cards()
+    missing = {name: why for name, why in state.missing.items() if name != "gpu"}
+    if look.trouble is None:
+        return replace(state, gpu=look.states, missing=missing), look
+    return replace(state, missing={**missing, "gpu": gpu_facts(look)[1]}), look
 
 
 def _start_cold(release: Release, around: Surroundings) -> tuple[Engine, ColdFacts, ReplayOutcome]:

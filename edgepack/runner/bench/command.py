@@ -8,30 +8,36 @@ from __future__ import annotations
 import argparse
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from edgepack import __version__
 from edgepack.formats.errors import ConfigError, DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import Duration, Report, RunFacts, Scenario
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.benchmark import Identity, Request, Surroundings, measure_release
 from edgepack.runner.bench.daemon import check_daemon
 from edgepack.runner.bench.device import read_device
 from edgepack.runner.bench.environment import kernel_clock_synced
 from edgepack.runner.bench.process import ThisProcess
+from edgepack.runner.candidates import open_candidate
 from edgepack.runner.choice.choosing import choose, keep_choice
 from edgepack.runner.choice.process import launch_worker
 from edgepack.runner.choice.settling import Box, Settled, settle_release, this_box
 from edgepack.runner.clock import Clock
 from edgepack.runner.drift.keeping import read_drift
 from edgepack.runner.durable import write_durably
-from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.engines import Engine
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.settings import Settings, SpoolSection, override
 from edgepack.runner.state import BoxPaths, ensure_device_id
+
+if TYPE_CHECKING:
+    from edgepack.runner.gpu.nvml import Look
 
 _NS_PER_US = 1000
 
@@ -129,8 +135,8 @@ def run_bench(
     waited_ns = clock.monotonic_ns() - waiting_ns
     settled, warnings, choosing_ns = _settle(paths, settings, box, clock)
 
-    def open_candidate(each: Release) -> Engine:
-        return open_engine(each.manifest.runtime.name, each.model_path, settled.options)
+    def open_settled(each: Release) -> Engine:
+        return open_candidate(each, settled.options, paths.state)
 
     around = Surroundings(
         clock=clock,
@@ -139,11 +145,12 @@ def run_bench(
         environment=box.environment,
         clock_synced=kernel_clock_synced,
         meter=ThisProcess(),
-        open_engine=open_candidate,
+        open_engine=open_settled,
         started_ns=started_ns,
         waited_ns=waited_ns + choosing_ns,
         daemon_pid=None if serving is None else serving.pid or 0,
         ticks_per_s=os.sysconf("SC_CLK_TCK"),
+        look_at_cards=_cards_of(settled.release, box),
     )
     identity = Identity(str(uuid.uuid4()), ensure_device_id(paths.state), __version__)
     request = Request(
@@ -160,6 +167,14 @@ def run_bench(
         _write(settings.out, data)
     warnings += _keep(paths.spool, settings.spool, report, data)
     return BenchOutcome(data, describe_report(report), warnings)
+
+
+def _cards_of(release: Release, box: Box) -> Callable[[], Look] | None:
+    if release.manifest.runtime.name is not RuntimeName.ONNXRUNTIME_GPU:
+        return None
+    from edgepack.runner.gpu.nvml import look_at_cards
+
+    return lambda: look_at_cards(box.environment.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _settle(
@@ -206,6 +221,8 @@ def describe_report(report: Report) -> tuple[str, ...]:
         f"cold start    load {_us(report.cold.init_ns)}, first answer "
         f"{_us(report.cold.first_inference_ns)}",
     ]
+    if runtime.provider_fallback is not None:
+        lines.append(f"fallback      {runtime.provider_fallback}")
     if report.choice is not None:
         lines.append(f"choice        {report.choice.reason}")
     for run in report.runs:

@@ -15,6 +15,7 @@ from edgepack.formats.device import DeviceFacts
 from edgepack.runner.bench.emulation import detect_emulation
 from edgepack.runner.bench.system import SystemTree
 
+NO_GPU_USED = "the runtime uses no GPU"
 _KIB = 1024
 #: Flags beyond the longest list seen (x86 servers have about 130).
 _MAX_FLAGS = 300
@@ -104,6 +105,8 @@ def read_device(system: SystemTree, here: Platform, environment: Mapping[str, st
         "container": (_container(system, environment), "no sign of a container"),
         "virtualised": (_hypervisor(system, cpu), "no sign of a hypervisor"),
         "emulated": (emulation.emulated, "/proc is absent"),
+        # `gpu` beside this puts the cards in, where the runtime uses them.
+        "gpu": (None, NO_GPU_USED),
     }
     return DeviceFacts(
         **{name: value for name, (value, _) in values.items()},  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from edgepack.formats.device import Environment, Frequency
 from edgepack.runner.bench.board import read_power_mode, read_throttles
 from edgepack.runner.bench.cgroup import read_cgroup
-from edgepack.runner.bench.device import read_meminfo
+from edgepack.runner.bench.device import NO_GPU_USED, read_meminfo
 from edgepack.runner.bench.system import SystemTree
 
 #: Returns whether the kernel's clock is synchronised, or None when that cannot be asked.
@@ -53,6 +53,8 @@ def read_environment(system: SystemTree, clock_synced: ClockSynced) -> Environme
         "uptime_s": (_first_number(system, "/proc/uptime"), "/proc/uptime is absent"),
         "clock_synced": (clock_synced(), "adjtimex cannot be called"),
         "power_mode": (read_power_mode(system), "the board names no power mode"),
+        # `gpu` beside this puts the cards in, where the runtime uses them.
+        "gpu": (None, NO_GPU_USED),
     }
     return Environment(
         **{name: value for name, (value, _) in values.items()},  # type: ignore[arg-type]

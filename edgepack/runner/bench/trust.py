@@ -18,6 +18,7 @@ from edgepack.runner.bench.board import (
     ThrottleKind,
     throttle_kind,
 )
+from edgepack.runner.bench.gpu import gpu_reservations
 
 #: A warmer chip throttles sooner. Source: the report's menu of fields, `temp_rise_gt_10C`.
 _TEMPERATURE_RISE_MC: Final = 10_000
@@ -49,6 +50,10 @@ REASONS: Final[Mapping[str, Grade]] = {
     "background_load": Grade.C,
     "swapped": Grade.C,
     "while_serving": Grade.C,
+    "gpu_throttled": Grade.C,
+    "gpu_shared": Grade.C,
+    "gpu_power_capped": Grade.B,
+    "gpu_fallback": Grade.B,
     "beside_idle_daemon": Grade.B,
     "short_run": Grade.B,
     "latency_drift_gt_5pct": Grade.B,
@@ -79,6 +84,7 @@ class Witness:
         others_percent: What other programs took of all cores while the scenarios ran, or None.
         daemon_share: What a daemon that serves the same release took of one core; None when
             there is none.
+        fallback: Why the CPU computed although a GPU was asked for; None where that is not so.
     """
 
     device: DeviceFacts
@@ -90,6 +96,7 @@ class Witness:
     elapsed_s: float
     others_percent: float | None = None
     daemon_share: float | None = None
+    fallback: str | None = None
 
 
 def grade_trust(witness: Witness) -> Trust:
@@ -108,7 +115,10 @@ def grade_trust(witness: Witness) -> Trust:
         *_of_temperature(witness.before, witness.after),
         *_of_throttling(witness.before, witness.after),
         *_of_runs(witness.runs),
+        *gpu_reservations(witness.before.gpu, witness.after.gpu),
     }
+    if witness.fallback is not None:
+        reasons.add("gpu_fallback")
     grades = {REASONS[reason] for reason in reasons}
     grade = next((each for each in _WORST_FIRST if each in grades), Grade.A)
     return Trust(grade, tuple(sorted(reasons)))

@@ -23,6 +23,7 @@ from edgepack.runner.boot.archive import Progress, open_bundle
 from edgepack.runner.boot.arguments import build_parser
 from edgepack.runner.boot.disk import disk_faults
 from edgepack.runner.boot.doctor import examine
+from edgepack.runner.boot.graphics import gpu_checks
 from edgepack.runner.boot.install import InstallRequest, Surroundings, install
 from edgepack.runner.boot.machine import read_machine
 from edgepack.runner.boot.roots import is_whole, prune
@@ -105,6 +106,12 @@ def _install(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> in
     bundle = open_bundle(path)
     around = Surroundings(machine=read_machine())
     done = install(bundle, request, around, _show_progress("installing"))
+    for check in gpu_checks(bundle.manifest):
+        if check.status == "warn":
+            sys.stderr.write(
+                f"warning: {check.found} (needed: {check.needed}); the CPU computes until then\n"
+                f"hint: {check.hint}\n"
+            )
     if options.json:
         _print_json(
             {
@@ -185,6 +192,7 @@ def _doctor(path: Path, options: argparse.Namespace, rest: Sequence[str]) -> int
     del rest
     manifest = open_bundle(path).manifest
     checks = examine(read_machine(), manifest, (options.root or Path.cwd()).absolute())
+    checks += gpu_checks(manifest)
     failed = [check for check in checks if check.status == "fail"]
     if options.json:
         _print_json({"ok": not failed, "checks": [dict(check.to_json()) for check in checks]})

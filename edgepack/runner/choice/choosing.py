@@ -35,10 +35,10 @@ def choose(release: Release, box: Box, clock: Clock, launch: Launch) -> Choice |
     """
     runtime = release.manifest.runtime.name
     variants = [each.variant for each in release.manifest.candidates]
-    trials = plan_trials(runtime, variants, box.here.cores_allowed)
+    key = choice_key(release, box)
+    trials = plan_trials(runtime, variants, box.here.cores_allowed, on_gpu=key.gpu is not None)
     if len(trials) == 1:
         return None
-    key = choice_key(release, box)
     rows = measure_in_processes(release.directory, trials, launch)
     decision = decide(rows)
     return Choice(

@@ -45,7 +45,8 @@ def decide(rows: Sequence[ChoiceRow]) -> Decision:
 
     Returns:
         The simplest row whose median is not beaten by more than the margin: 5 %, or the measured
-        spread of the two where that is more. Simple is: fewer threads, sequential, not spinning.
+        spread of the two where that is more. Simple is: fewer threads, sequential, not spinning,
+        no CUDA graph, no I/O binding.
 
     Raises:
         DeviceError: Not one of them runs and answers rightly.
@@ -71,9 +72,10 @@ def _is_as_fast(row: ChoiceRow, fastest: ChoiceRow) -> bool:
     return _median(row) <= _median(fastest) * (1 + _margin(row, fastest))
 
 
-def _complexity(row: ChoiceRow) -> tuple[int, bool, bool]:
+def _complexity(row: ChoiceRow) -> tuple[int, bool, bool, bool, bool]:
     options = row.options
-    return options.threads, options.execution_mode is ExecutionMode.PARALLEL, options.spinning
+    parallel = options.execution_mode is ExecutionMode.PARALLEL
+    return options.threads, parallel, options.spinning, options.cuda_graph, options.io_binding
 
 
 def _reason(chosen: ChoiceRow, fastest: ChoiceRow, sound: int, tried: int) -> str:

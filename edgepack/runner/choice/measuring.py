@@ -100,6 +100,8 @@ def _measure(
 ) -> int:
     engine = open_engine(release, trial)
     try:
+        if engine.options != trial.options:
+            raise NotSoError(f"cannot be had on this box: it opens with {engine.options}")
         if verify:
             outcome = replay_golden(release, engine, clock)
             if not outcome.ok:
@@ -107,6 +109,10 @@ def _measure(
         return _median_of_block(release, engine, clock)
     finally:
         engine.close()
+
+
+class NotSoError(EdgepackError):
+    """A trial's options cannot be followed on this box; it never leaves this module."""
 
 
 class WrongAnswersError(EdgepackError):

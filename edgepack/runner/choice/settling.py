@@ -16,6 +16,7 @@ from pathlib import Path
 from edgepack.formats.choice import MAX_CHOICE_BYTES, Choice, ChoiceKey, Choices, parse_choices
 from edgepack.formats.errors import BundleError
 from edgepack.formats.options import EngineOptions
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.device import Platform, read_device, this_platform
 from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.choice.versions import find_version
@@ -95,7 +96,7 @@ def settle_release(
     if choice is None:
         return default
     if choice.key != choice_key(release, box) or not _is_possible(choice, release):
-        return _with_warning(default, "the choice was made on another runtime, kernel or CPU")
+        return _with_warning(default, "the choice was made on another runtime, kernel, CPU or GPU")
     if choice.variant != release.candidate.variant:
         release = load_release(paths.release, choice.variant)
     return Settled(release, choice.options, f"chosen on this box: {choice.reason}", choice)
@@ -112,7 +113,17 @@ def choice_key(release: Release, box: Box) -> ChoiceKey:
         kernel=device.kernel,
         cpu_model=device.cpu_model,
         cores_allowed=device.cores_allowed,
+        gpu=_gpu_of(release, box) if runtime is RuntimeName.ONNXRUNTIME_GPU else None,
     )
+
+
+def _gpu_of(release: Release, box: Box) -> str | None:
+    from edgepack.runner.gpu.looking import look_and_judge, wish_of
+
+    # How much memory is free says nothing of which card it is.
+    wish = wish_of(release.manifest, model_bytes=0)
+    verdict = look_and_judge(wish, environment=box.environment, import_path=box.import_path)
+    return verdict.gpu
 
 
 def read_choices(state: Path | None) -> tuple[Choices, str | None]:

@@ -28,7 +28,11 @@ class Trial:
 
 
 def plan_trials(
-    runtime: RuntimeName, variants: Sequence[str], cores_allowed: int | None
+    runtime: RuntimeName,
+    variants: Sequence[str],
+    cores_allowed: int | None,
+    *,
+    on_gpu: bool = True,
 ) -> tuple[Trial, ...]:
     """Lists what is worth measuring, the simplest first.
 
@@ -36,16 +40,21 @@ def plan_trials(
         runtime: The bundle's runtime.
         variants: Its candidates, the one chosen at build time first.
         cores_allowed: Cores the process may run on; None counts as one.
+        on_gpu: Whether a runtime for GPUs has one to use here.
 
     Returns:
         Every candidate with every set of options; by threads, then in the candidates' order.
     """
-    options = sensible_options(runtime, cores_allowed or 1)
+    options = sensible_options(runtime, cores_allowed or 1, on_gpu=on_gpu)
     return tuple(Trial(variant, each) for each in options for variant in variants)
 
 
-def sensible_options(runtime: RuntimeName, cores: int) -> tuple[EngineOptions, ...]:
+def sensible_options(
+    runtime: RuntimeName, cores: int, *, on_gpu: bool = True
+) -> tuple[EngineOptions, ...]:
     """Returns the options worth trying in a runtime on so many cores, the simplest first."""
+    if runtime is RuntimeName.ONNXRUNTIME_GPU and not on_gpu:
+        runtime = RuntimeName.ONNXRUNTIME
     threads = [count for count in _THREADS if count <= max(cores, 1)]
     match runtime:
         case RuntimeName.LITERT | RuntimeName.TFLITE_RUNTIME:
@@ -61,6 +70,10 @@ def sensible_options(runtime: RuntimeName, cores: int) -> tuple[EngineOptions, .
             return tuple(found)
         case RuntimeName.ONNXRUNTIME_GPU:
             # The GPU computes; the CPU's threads only hand over.
-            return (EngineOptions(),)
+            return (
+                EngineOptions(),
+                EngineOptions(io_binding=True),
+                EngineOptions(io_binding=True, cuda_graph=True),
+            )
         case _:
             assert_never(runtime)

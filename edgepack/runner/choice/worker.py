@@ -17,10 +17,11 @@ from typing import IO, Any
 
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.typed import from_plain, to_plain
+from edgepack.runner.candidates import open_candidate
 from edgepack.runner.choice.measuring import measure_trials
 from edgepack.runner.choice.trials import Trial
 from edgepack.runner.clock import SystemClock
-from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.engines import Engine
 from edgepack.runner.release import Release, load_release
 
 
@@ -63,7 +64,8 @@ def main() -> int:
 
     def open_trial(release: Release, trial: Trial) -> Engine:
         options: EngineOptions = trial.options
-        return open_engine(release.manifest.runtime.name, release.model_path, options)
+        state = os.environ.get("EDGEPACK_STATE")
+        return open_candidate(release, options, None if state is None else Path(state))
 
     def load(variant: str) -> Release:
         return load_release(directory, variant)

@@ -112,4 +112,6 @@ def _check(options: argparse.Namespace) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if not outcome.problems:
         print(f"{outcome.variant}: {outcome.sequences} golden answers agree")
+        if outcome.fallback is not None:
+            print(f"warning: {outcome.fallback}", file=sys.stderr)
     return outcome.exit_code

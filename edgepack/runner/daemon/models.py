@@ -11,9 +11,10 @@ from pathlib import Path
 
 from edgepack.formats.errors import BundleError, EdgepackError
 from edgepack.formats.manifest import Manifest
+from edgepack.runner.candidates import open_candidate
 from edgepack.runner.choice.settling import Settled, settle_release, this_box
 from edgepack.runner.daemon.around import Around
-from edgepack.runner.engines import Engine, open_engine
+from edgepack.runner.engines import Engine
 from edgepack.runner.live.model import LiveModel
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.live.opening import open_live_model
@@ -66,12 +67,14 @@ def open_trial(around: Around, stable: LiveModel, known: Sequence[LiveModel]) ->
 
 def open_as(settled: Settled, known: Sequence[LiveModel]) -> LiveModel | None:
     """Returns the open release that is just as this one would be opened, or None."""
-    release, threads = settled.release, settled.options.threads
+    release = settled.release
     for live in known:
         engine = live.usable_engine
         if (
             engine is not None
-            and engine.threads == threads
+            and engine.options == settled.options
+            # A reload is how a GPU that failed is tried again.
+            and engine.fallback is None
             and (live.release.id, live.variant) == (release.id, release.candidate.variant)
         ):
             return live
@@ -130,11 +133,13 @@ def open_release(around: Around, settled: Settled) -> LiveModel:
         ConfigError: It does not take as many rows in one call as the settings say.
     """
 
-    def open_candidate(release: Release) -> Engine:
-        name = release.manifest.runtime.name
-        return open_engine(name, release.model_path, settled.options)
+    def tell(reason: str) -> None:
+        around.log.write("warning", "the CPU computes, not the GPU", reason=reason)
+
+    def open_settled(release: Release) -> Engine:
+        return open_candidate(release, settled.options, around.paths.state, tell)
 
     return open_live_model(
-        *(settled.release, open_candidate, around.clock, around.log),
+        *(settled.release, open_settled, around.clock, around.log),
         batch_size=around.settings.serve.batch_size,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 
 Array = NDArray[np.generic]
@@ -43,8 +44,18 @@ class Engine(Protocol):
         ...
 
     @property
+    def fallback(self) -> str | None:
+        """Why `provider` is not the one that was asked for; None where it is."""
+        ...
+
+    @property
     def threads(self) -> int:
         """Threads the runtime may use inside one call."""
+        ...
+
+    @property
+    def options(self) -> EngineOptions:
+        """How it is open, without the options that could not be followed here."""
         ...
 
     @property

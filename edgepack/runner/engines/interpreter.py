@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgepack.formats.errors import DeviceError
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 from edgepack.runner.engines.contract import Array, check_inputs
 
@@ -21,13 +22,18 @@ class InterpreterEngine:
     """A `.tflite` file in a TFLite interpreter (an `Engine`)."""
 
     def __init__(
-        self, interpreter_class: Any, name: str, version: str, model_path: Path, threads: int
+        self,
+        interpreter_class: Any,
+        name: str,
+        version: str,
+        model_path: Path,
+        options: EngineOptions,
     ) -> None:
         self._name = name
         self._version = version
-        self._threads = threads
+        self._options = options
         try:
-            interpreter = interpreter_class(model_path=str(model_path), num_threads=threads)
+            interpreter = interpreter_class(model_path=str(model_path), num_threads=options.threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError, OSError) as error:
             raise DeviceError(
@@ -59,9 +65,19 @@ class InterpreterEngine:
         return "XNNPACK"
 
     @property
+    def fallback(self) -> None:
+        """None: there is nothing else that could have been asked for."""
+        return None
+
+    @property
     def threads(self) -> int:
         """Threads inside one call."""
-        return self._threads
+        return self._options.threads
+
+    @property
+    def options(self) -> EngineOptions:
+        """How it is open."""
+        return self._options
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

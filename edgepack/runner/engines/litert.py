@@ -27,4 +27,4 @@ class LiteRtEngine(InterpreterEngine):
                 hint="pip install 'edgepack[litert]', or run the launcher of an installed bundle",
             ) from error
         version = str(ai_edge_litert.__version__)
-        super().__init__(Interpreter, RuntimeName.LITERT, version, model_path, options.threads)
+        super().__init__(Interpreter, RuntimeName.LITERT, version, model_path, options)

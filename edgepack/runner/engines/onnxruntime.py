@@ -1,7 +1,7 @@
-"""The ONNX Runtime engine, CPU and CUDA; the only file that imports `onnxruntime`.
+"""The ONNX Runtime engine on the CPU; the only file that imports `onnxruntime`.
 
-Where CUDA was asked for and is not there the CPU computes, and `provider` says so. Used through
-`open_engine`.
+What the GPU engine shares with it is here too: the import, the options of a session and the
+reading of its inputs. Used through `open_engine`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.contract import Array, check_inputs
 
 _CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
 #: ONNX Runtime's log level for errors only; its warnings are about graphs, not about answers.
 _LOG_ERRORS = 3
 #: The element types a graph's inputs and outputs may have here.
@@ -39,31 +38,39 @@ _DTYPES = {
 
 
 class OnnxRuntimeEngine:
-    """A `.onnx` file in ONNX Runtime (an `Engine`)."""
+    """A `.onnx` file in ONNX Runtime on the CPU (an `Engine`)."""
 
-    def __init__(self, model_path: Path, options: EngineOptions, *, use_gpu: bool = False) -> None:
-        ort = _import_onnxruntime()
-        self._name = RuntimeName.ONNXRUNTIME_GPU if use_gpu else RuntimeName.ONNXRUNTIME
+    def __init__(
+        self,
+        model_path: Path,
+        options: EngineOptions,
+        name: RuntimeName = RuntimeName.ONNXRUNTIME,
+    ) -> None:
+        """Loads a model.
+
+        Args:
+            model_path: The `.onnx` file.
+            options: How it is opened.
+            name: The runtime's name; the GPU's package computes on the CPU as well.
+
+        Raises:
+            DeviceError: The runtime is not installed or cannot load the file.
+        """
+        ort = import_onnxruntime()
+        self._name = name
         self._version = str(ort.__version__)
-        self._threads = options.threads
-        providers = [_CPU]
-        if use_gpu and _CUDA in ort.get_available_providers():
-            providers = [_CUDA, _CPU]
+        self._options = options
         try:
             session = ort.InferenceSession(
-                str(model_path), _session_options(ort, options), providers=providers
+                str(model_path), session_options(ort, options), providers=[_CPU]
             )
         # Its exceptions share no base class below Exception (Fail, InvalidGraph, NotImplemented).
         except Exception as error:
-            raise DeviceError(
-                f"{self._name} {self._version} cannot load {model_path.name}: {_last_words(error)}",
-                hint="edgepack build checks every operator against the runtime; build it again",
-            ) from error
+            raise cannot_load(name, self._version, model_path, error) from error
         self._session: Any = session
-        self._inputs = tuple(_spec(each) for each in session.get_inputs())
-        self._outputs = tuple(_spec(each) for each in session.get_outputs())
+        self._inputs = tuple(spec_of(each) for each in session.get_inputs())
+        self._outputs = tuple(spec_of(each) for each in session.get_outputs())
         self._input_names = [spec.name for spec in self._inputs]
-        self._provider = str(session.get_providers()[0])
 
     @property
     def name(self) -> str:
@@ -77,13 +84,23 @@ class OnnxRuntimeEngine:
 
     @property
     def provider(self) -> str:
-        """The execution provider that really runs the graph."""
-        return self._provider
+        """The execution provider: the CPU's."""
+        return _CPU
+
+    @property
+    def fallback(self) -> None:
+        """None: the CPU is what was asked for."""
+        return None
 
     @property
     def threads(self) -> int:
         """Threads inside one call."""
-        return self._threads
+        return self._options.threads
+
+    @property
+    def options(self) -> EngineOptions:
+        """How it is open."""
+        return self._options
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -104,7 +121,7 @@ class OnnxRuntimeEngine:
         try:
             outputs: list[Array] = self._session.run(None, feed)
         except Exception as error:
-            raise DeviceError(f"{self._name} failed to run: {_last_words(error)}") from error
+            raise DeviceError(f"{self._name} failed to run: {last_words(error)}") from error
         return outputs
 
     def close(self) -> None:
@@ -112,7 +129,12 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """Imports the runtime and returns its module.
+
+    Raises:
+        DeviceError: It is not installed or cannot be loaded here.
+    """
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
@@ -123,7 +145,8 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _session_options(ort: Any, options: EngineOptions) -> Any:
+def session_options(ort: Any, options: EngineOptions) -> Any:
+    """Returns ONNX Runtime's options of a session."""
     session = ort.SessionOptions()
     session.intra_op_num_threads = options.threads
     session.inter_op_num_threads = 1
@@ -137,7 +160,20 @@ def _session_options(ort: Any, options: EngineOptions) -> Any:
     return session
 
 
-def _spec(node: Any) -> TensorSpec:
+def cannot_load(name: str, version: str, model_path: Path, error: Exception) -> DeviceError:
+    """Composes the error of a model that the runtime refuses."""
+    return DeviceError(
+        f"{name} {version} cannot load {model_path.name}: {last_words(error)}",
+        hint="edgepack build checks every operator against the runtime; build it again",
+    )
+
+
+def spec_of(node: Any) -> TensorSpec:
+    """Describes an input or output of a session; an extent that varies is -1.
+
+    Raises:
+        DeviceError: It is no numeric tensor.
+    """
     dtype = _DTYPES.get(node.type)
     if dtype is None:
         raise DeviceError(f"'{node.name}' is a {node.type}; only numeric tensors are taken")
@@ -145,5 +181,6 @@ def _spec(node: Any) -> TensorSpec:
     return TensorSpec(str(node.name), dtype, shape)
 
 
-def _last_words(error: Exception) -> str:
+def last_words(error: Exception) -> str:
+    """Returns what an exception says, on one line, or its name where it says nothing."""
     return " ".join(str(error).split())[:500] or type(error).__name__

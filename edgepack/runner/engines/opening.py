@@ -6,18 +6,25 @@ It is not aware of releases or hashes: the caller has checked the file. Used by 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from edgepack.formats.errors import DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines.contract import Engine
 
+if TYPE_CHECKING:
+    from edgepack.runner.engines.onnxruntime_gpu import GpuRequest
+    from edgepack.runner.gpu.fit import Verdict
+
 _DEFAULT = EngineOptions()
 
 
 def open_engine(
-    runtime: RuntimeName, model_path: Path, options: EngineOptions = _DEFAULT
+    runtime: RuntimeName,
+    model_path: Path,
+    options: EngineOptions = _DEFAULT,
+    gpu: GpuRequest | None = None,
 ) -> Engine:
     """Loads a model.
 
@@ -25,6 +32,7 @@ def open_engine(
         runtime: Which runtime loads it.
         model_path: The `.tflite` or `.onnx` file.
         options: How it is opened; one thread by default.
+        gpu: For onnxruntime-gpu, the verdict on this box's card; looked for when it is None.
 
     Returns:
         The engine, ready to run.
@@ -43,11 +51,22 @@ def open_engine(
             from edgepack.runner.engines.tflite_runtime import TfliteRuntimeEngine
 
             return TfliteRuntimeEngine(model_path, options)
-        case RuntimeName.ONNXRUNTIME | RuntimeName.ONNXRUNTIME_GPU:
+        case RuntimeName.ONNXRUNTIME:
             from edgepack.runner.engines.onnxruntime import OnnxRuntimeEngine
 
-            return OnnxRuntimeEngine(
-                model_path, options, use_gpu=runtime is RuntimeName.ONNXRUNTIME_GPU
+            return OnnxRuntimeEngine(model_path, options)
+        case RuntimeName.ONNXRUNTIME_GPU:
+            from edgepack.runner.engines.onnxruntime_gpu import GpuRequest, OnnxRuntimeGpuEngine
+
+            return OnnxRuntimeGpuEngine(
+                model_path, options, gpu or GpuRequest(_judge_here(model_path))
             )
         case _:
             assert_never(runtime)
+
+
+def _judge_here(model_path: Path) -> Verdict:
+    from edgepack.runner.gpu.fit import Wish
+    from edgepack.runner.gpu.looking import look_and_judge
+
+    return look_and_judge(Wish(model_bytes=model_path.stat().st_size))

@@ -27,6 +27,4 @@ class TfliteRuntimeEngine(InterpreterEngine):
                 hint="it needs Python 3.11 at most and numpy<2; run the launcher of a bundle",
             ) from error
         version = str(tflite_runtime.__version__)
-        super().__init__(
-            Interpreter, RuntimeName.TFLITE_RUNTIME, version, model_path, options.threads
-        )
+        super().__init__(Interpreter, RuntimeName.TFLITE_RUNTIME, version, model_path, options)

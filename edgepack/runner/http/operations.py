@@ -30,6 +30,11 @@ def _health(app: App, _request: Request, _parameters: Sequence[str]) -> Response
         "model": {"name": stable.name, "version": stable.version, "variant": stable.variant},
         "loaded": stable.engine is not None,
     }
+    engine = stable.engine
+    if engine is not None:
+        status["provider"] = engine.provider
+        if engine.fallback is not None:
+            status["fallback"] = engine.fallback
     if app.models.canary is not None:
         status["canary"] = {"version": app.models.canary.version}
     code = HTTPStatus.SERVICE_UNAVAILABLE if app.stopping else HTTPStatus.OK

@@ -83,6 +83,7 @@ def open_live_model(
         variant=release.candidate.variant,
         runtime=f"{engine.name} {engine.version}",
         provider=engine.provider,
+        **({} if engine.fallback is None else {"fallback": engine.fallback}),
         threads=engine.threads,
         golden_cases=outcome.cases,
         median_us=round(median_ns / 1000, 1),

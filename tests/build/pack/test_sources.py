@@ -4,8 +4,11 @@ import ast
 import sys
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from edgepack.build.pack.sources import program_files, runner_files
 from edgepack.formats.bundle import SEAL_BYTES, check_release_path, parse_seal
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot import entry
 
 
@@ -19,8 +22,13 @@ def imported_modules(source: bytes) -> set[str]:
     return found
 
 
-def test_the_program_holds_every_module_it_imports_and_only_the_standard_library() -> None:
-    program = program_files()
+@pytest.mark.parametrize("runtime", [RuntimeName.LITERT, RuntimeName.ONNXRUNTIME_GPU])
+def test_the_program_holds_every_module_it_imports_and_only_the_standard_library(
+    runtime: RuntimeName,
+) -> None:
+    program = program_files(runtime)
+    for_gpu = runtime is RuntimeName.ONNXRUNTIME_GPU
+    assert any("/gpu/" in name for name in program) is for_gpu
     # The launcher runs after the installation, with the release on its path.
     launcher = "edgepack/runner/boot/launcher.py"
     for name, source in program.items():
@@ -28,7 +36,12 @@ def test_the_program_holds_every_module_it_imports_and_only_the_standard_library
             if module.split(".")[0] == "edgepack":
                 path = module.replace(".", "/")
                 inside = f"{path}.py" in program or f"{path}/__init__.py" in program
-                assert inside or name == launcher, f"{name} imports {module}"
+                # What judges a card is imported where the bundle asks for one.
+                absent = module.startswith("edgepack.runner.gpu.") and not for_gpu
+                assert inside or name == launcher or absent, f"{name} imports {module}"
+            elif module == "pynvml":
+                # Where it is missing, the driver's files are looked at alone.
+                assert name == "edgepack/runner/gpu/nvml.py"
             else:
                 assert module.split(".")[0] in sys.stdlib_module_names, f"{name}: {module}"
 
@@ -55,3 +68,16 @@ def test_the_runners_files_are_the_packages_own_sources() -> None:
         assert not path.startswith(("runner/edgepack/build", "runner/edgepack/cli"))
         relative = PurePosixPath(path).relative_to("runner")
         assert data == (repository / relative).read_bytes()
+
+
+def test_what_is_for_graphics_cards_alone_travels_only_there_and_is_imported_late() -> None:
+    everything = set(runner_files())
+    cpu = runner_files(RuntimeName.LITERT)
+    assert set(runner_files(RuntimeName.ONNXRUNTIME_GPU)) == everything
+    absent = {name.removeprefix("runner/")[:-3].replace("/", ".") for name in everything - set(cpu)}
+    absent |= {name.removesuffix(".__init__") for name in absent}
+    assert "edgepack.runner.gpu.fit" in absent
+    for name, source in cpu.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in absent, f"{name} imports {node.module} when it is loaded"

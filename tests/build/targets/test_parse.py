@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgepack.build.targets.find import list_targets, load_target
 from edgepack.build.targets.parse import parse_document, parse_target
-from edgepack.build.targets.target import RUNNER_REQUIREMENTS, Target
+from edgepack.build.targets.target import CUDA_DISTRIBUTIONS, RUNNER_REQUIREMENTS, Target
 from edgepack.formats.errors import ConfigError
 from edgepack.formats.variants import Format, RuntimeName, runtime_format
 
@@ -196,6 +196,40 @@ def test_whatever_decides_a_build_changes_the_targets_hash() -> None:
     for old, new in (("cortex-a53", "cortex-a72"), ("2.3.0", "2.2.0"), ("= 1000", "= 1001")):
         assert parse(GOOD.replace(old, new)).sha256() != target.sha256()
     assert target.sha256(b"lock") != target.sha256()
+
+
+GPU = GOOD.replace(
+    'name = "litert"\nversion = "2.3.0"', 'name = "onnxruntime-gpu"\nversion = "1.24.4"'
+)
+
+
+def test_cuda_comes_from_the_box_unless_it_is_bundled() -> None:
+    (runtime,) = parse(GPU).runtimes
+    assert (runtime.cuda, runtime.outside) == ("system", ())
+    bundled = GPU.replace('"1.24.4"', '"1.24.4"\ncuda = "bundled"\nexternal = ["onnxruntime-gpu"]')
+    (runtime,) = parse(bundled).runtimes
+    assert runtime.outside == ("onnxruntime-gpu", *CUDA_DISTRIBUTIONS)
+    assert runtime.all_requirements[0] == "onnxruntime-gpu[cuda,cudnn]==1.24.4"
+
+
+def test_cuda_is_a_word_of_one_runtime_and_of_two_kinds() -> None:
+    text = complaints(GPU.replace('"1.24.4"', '"1.24.4"\ncuda = "bundeld"'))
+    assert "runtime[0].cuda" in text
+    assert "did you mean 'bundled'" in text
+    text = complaints(GOOD.replace('"2.3.0"', '"2.3.0"\ncuda = "system"'))
+    assert "only onnxruntime-gpu has CUDA libraries, not litert" in text
+
+
+def test_providers_are_known_names_each_once_and_of_the_gpus_runtime() -> None:
+    ordered = 'providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]'
+    (runtime,) = parse(GPU.replace('"1.24.4"', f'"1.24.4"\n{ordered}')).runtimes
+    assert runtime.providers == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    text = complaints(GPU.replace('"1.24.4"', '"1.24.4"\nproviders = ["CUDAExecutionProvidr"]'))
+    assert "did you mean 'CUDAExecutionProvider'" in text
+    twice = 'providers = ["CPUExecutionProvider", "CPUExecutionProvider"]'
+    assert "more than once" in complaints(GPU.replace('"1.24.4"', f'"1.24.4"\n{twice}'))
+    text = complaints(GOOD.replace('"2.3.0"', f'"2.3.0"\n{ordered}'))
+    assert "litert computes on the CPU only" in text
 
 
 _ONNX = GOOD.replace('"litert"\nversion = "2.3.0"', '"onnxruntime"\nversion = "1.32.0"')

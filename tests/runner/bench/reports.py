@@ -10,6 +10,7 @@ from edgepack.runner.bench.benchmark import Identity, Request, Surroundings, mea
 from edgepack.runner.bench.process import Usage
 from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.engines import Engine
+from edgepack.runner.gpu.nvml import Look
 from edgepack.runner.release import Release
 from tests.runner.bench.boxes import PI_PLATFORM, raspberry_pi_4
 from tests.runner.simulators import HandClock, SimulatedEngine, simulated_release
@@ -57,6 +58,7 @@ def measure(
     scenarios: tuple[Scenario, ...] = (Scenario.SINGLE_STREAM, Scenario.OFFLINE),
     daemon_pid: int | None = None,
     waited_ns: int = 0,
+    look_at_cards: Callable[[], Look] | None = None,
 ) -> Report:
     """Measures a release on a fake box."""
     around = Surroundings(
@@ -70,6 +72,7 @@ def measure(
         started_ns=clock.now_ns - waited_ns,
         waited_ns=waited_ns,
         daemon_pid=daemon_pid,
+        look_at_cards=look_at_cards,
     )
     request = Request(duration, scenarios)
     return measure_release(release, request, IDENTITY, around)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from edgepack.formats.device import Environment, Frequency, Throttle
+from edgepack.formats.device import Environment, Frequency, GpuState, Throttle
 from edgepack.formats.report import Duration, Grade, Report, Scenario
 from edgepack.runner.bench.board import PI_FLAGS, PI_VOLTAGE_ALARM
 from edgepack.runner.bench.trust import REASONS, Witness, grade_trust
+from edgepack.runner.gpu.nvml import look_at_cards
 from tests.runner.bench.reports import quiet_report
+from tests.runner.gpu.cards import Card, SimulatedNvml
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +175,42 @@ def test_server_needs_its_99th_percentile(report: Report) -> None:
     few = replace(server.runs[0], compute=replace(server.runs[0].compute, p99=None))
     assert "n_below_minimum" in grade_trust(replace(server, runs=(few,))).reasons
     assert grade_trust(server).reasons == ()
+
+
+def _card(**facts: Any) -> GpuState:
+    (state,) = look_at_cards(nvml=SimulatedNvml(cards=[Card()])).states
+    return replace(state, **facts)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (_card(), _card(throttle_reasons=("hw_thermal_slowdown",)), "gpu_throttled"),
+        (_card(), _card(throttle_reasons=("hw_power_brake_slowdown",)), "gpu_throttled"),
+        (_card(throttle_reasons=("sw_thermal_slowdown",)), _card(), "gpu_throttled"),
+        (_card(throttled_thermal_ns=5), _card(throttled_thermal_ns=10**9), "gpu_throttled"),
+        (_card(), _card(throttle_reasons=("sw_power_cap",)), "gpu_power_capped"),
+        (_card(throttled_power_ns=5), _card(throttled_power_ns=10**9), "gpu_power_capped"),
+        (_card(other_processes=1), _card(), "gpu_shared"),
+        (_card(memory_used=2 * 2**30), _card(), "gpu_shared"),
+        (_card(), _card(memory_used=2 * 2**30), None),
+        (_card(throttle_reasons=("gpu_idle",)), _card(throttle_reasons=("gpu_idle",)), None),
+        (_card(throttle_reasons=None), _card(throttled_thermal_ns=None), None),
+    ],
+)
+def test_a_card_that_was_slowed_down_or_shared_spoils_the_times(
+    report: Report, before: GpuState, after: GpuState, reason: str | None
+) -> None:
+    quiet = _quiet(report)
+    witness = replace(
+        quiet,
+        before=replace(quiet.before, gpu=(before,)),
+        after=replace(quiet.after, gpu=(after,)),
+    )
+    found = [each for each in grade_trust(witness).reasons if each.startswith("gpu")]
+    assert found == ([] if reason is None else [reason])
+
+
+def test_a_fall_back_to_the_cpu_is_a_reason_to_look_twice(report: Report) -> None:
+    trust = grade_trust(replace(_quiet(report), fallback="no driver"))
+    assert "gpu_fallback" in trust.reasons

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgepack.formats.errors import DeviceError
 from edgepack.formats.manifest import FileRecord, Manifest
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import Precision
 from edgepack.runner.bench.device import Platform
 from edgepack.runner.bench.system import SystemTree
@@ -67,6 +68,7 @@ class Bench:
         self.engines: list[SimulatedEngine] = []
         self.refused: set[str] = set()
         self.poisoned: set[str] = set()
+        self.opens_with: dict[str, EngineOptions] = {}
 
     def open(self, release: Release, trial: Trial) -> Engine:
         """Opens a trial's engine; one of the refused is an error of the runtime."""
@@ -79,5 +81,6 @@ class Bench:
         engine = SimulatedEngine(
             clock=self.clock, call_ns=self.call_ns[str(trial)], catalogue=catalogue
         )
+        engine.options = self.opens_with.get(str(trial), trial.options)
         self.engines.append(engine)
         return engine

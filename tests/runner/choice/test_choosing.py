@@ -21,7 +21,7 @@ from edgepack.runner.release import load_release
 from edgepack.runner.state import BoxPaths
 from tests.runner.bench.boxes import PI_PLATFORM
 from tests.runner.choice.candidates import FIRST, SECOND, box_at, two_candidates
-from tests.runner.simulators import HandClock, simulated_release
+from tests.runner.simulators import HandClock, simulated_release, write_release
 
 _TWO_CORES = replace(PI_PLATFORM, cores_allowed=2)
 
@@ -95,7 +95,7 @@ def test_another_kernel_or_number_of_cores_is_measured_again(
     assert settled.choice is None
     assert settled.options == EngineOptions(1)
     assert settled.warning is not None
-    assert "another runtime, kernel or CPU" in settled.warning
+    assert "another runtime, kernel, CPU or GPU" in settled.warning
 
 
 def test_another_runtime_or_cpu_is_measured_again(
@@ -235,3 +235,31 @@ def test_a_runtime_without_a_record_goes_by_the_bundles_word(
 ) -> None:
     choice = _chosen(paths, box_at(tmp_path, _TWO_CORES, version=None))
     assert choice.key.runtime_version == load_release(paths.release).manifest.runtime.version
+
+
+def test_without_a_card_a_bundle_for_one_is_chosen_for_as_on_a_cpu_and_the_key_says_so(
+    tmp_path: Path,
+) -> None:
+    write_release(tmp_path / "release", runtime=RuntimeName.ONNXRUNTIME_GPU)
+    box = replace(box_at(tmp_path, _TWO_CORES), environment={"CUDA_VISIBLE_DEVICES": ""})
+    asked: list[Any] = []
+
+    def launch(request: bytes) -> WorkerEnd:
+        asked.extend(json.loads(request)["trials"])
+        lines = [json.dumps({"trial": i, "median_ns": 50_000}) for i in range(len(asked))]
+        return WorkerEnd(0, "\n".join(lines * 3))
+
+    choice = choose(load_release(tmp_path / "release"), box, HandClock(), launch)
+    assert choice is not None
+    assert choice.key.gpu is None
+    assert not any(each["options"]["io_binding"] for each in asked)
+    assert {each["options"]["threads"] for each in asked} == {1, 2}
+
+
+def test_another_card_or_driver_is_measured_again(paths: BoxPaths, box: Box) -> None:
+    choice = _chosen(paths, box)
+    other = replace(choice, key=replace(choice.key, gpu="NVIDIA L4, driver 550.54.15"))
+    assert keep_choice(paths.state, other) is None
+    settled = settle_release(paths, box)
+    assert settled.choice is None
+    assert "GPU" in str(settled.warning)

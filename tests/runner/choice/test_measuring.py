@@ -104,3 +104,25 @@ def test_a_model_of_seconds_has_an_end(bench: Bench, tmp_path: Path) -> None:
     assert notes.medians[_A][0] == pytest.approx(5_000_000_000, abs=100)
     # Three golden answers once, then at most one to warm up and three to measure a round.
     assert bench.clock.now_ns - begin_ns <= (3 + 4 * ROUNDS) * 5_000_001_000
+
+
+def test_options_that_cannot_be_had_on_the_box_are_out_and_not_measured_as_others(
+    tmp_path: Path, bench: Bench
+) -> None:
+    two_candidates(tmp_path)
+    graph = Trial(FIRST, EngineOptions(io_binding=True, cuda_graph=True))
+    bench.call_ns[str(graph)] = 1_000_000
+    bench.opens_with[str(graph)] = EngineOptions(io_binding=True)
+    notes = Notes()
+    measure_trials(
+        [_A, graph],
+        lambda variant: load_release(tmp_path, variant),
+        bench.open,
+        bench.clock,
+        notes,
+    )
+    assert notes.problems == {
+        graph: "cannot be had on this box: it opens with 1 thread, I/O binding"
+    }
+    assert len(notes.medians[_A]) == ROUNDS
+    assert all(engine.closed for engine in bench.engines)

@@ -136,4 +136,10 @@ def test_what_a_worker_writes_is_what_is_read() -> None:
 def test_a_request_carries_every_option() -> None:
     trial = Trial("a", EngineOptions(2, spinning=True))
     options = json.loads(request_of(Path("/r"), (trial,)))["trials"][0]["options"]
-    assert options == {"threads": 2, "execution_mode": "sequential", "spinning": True}
+    assert options == {
+        "threads": 2,
+        "execution_mode": "sequential",
+        "spinning": True,
+        "io_binding": False,
+        "cuda_graph": False,
+    }

@@ -31,8 +31,18 @@ def test_onnx_runtime_is_tried_spinning_and_parallel_where_it_has_workers() -> N
     )
 
 
-def test_a_gpu_is_not_tried_with_threads_of_the_cpu() -> None:
-    assert sensible_options(RuntimeName.ONNXRUNTIME_GPU, 8) == (EngineOptions(),)
+def test_a_gpu_is_tried_with_binding_and_graphs_and_not_with_threads_of_the_cpu() -> None:
+    assert sensible_options(RuntimeName.ONNXRUNTIME_GPU, 8) == (
+        EngineOptions(),
+        EngineOptions(io_binding=True),
+        EngineOptions(io_binding=True, cuda_graph=True),
+    )
+
+
+def test_without_a_gpu_its_runtime_is_tried_as_the_cpus() -> None:
+    gpu, cpu = RuntimeName.ONNXRUNTIME_GPU, RuntimeName.ONNXRUNTIME
+    assert sensible_options(gpu, 4, on_gpu=False) == sensible_options(cpu, 4)
+    assert len(plan_trials(gpu, ["a"], 1, on_gpu=False)) == 1
 
 
 def test_every_candidate_is_tried_the_simplest_first() -> None:
@@ -50,3 +60,5 @@ def test_a_trial_reads_as_a_sentence() -> None:
     assert str(Trial("tflite-fp32", EngineOptions())) == "tflite-fp32 with 1 thread"
     busy = EngineOptions(4, ExecutionMode.PARALLEL, spinning=True)
     assert str(busy) == "4 threads, parallel, spinning"
+    gpu = EngineOptions(io_binding=True, cuda_graph=True)
+    assert str(gpu) == "1 thread, I/O binding, CUDA graph"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 from edgepack.runner.engines.contract import Array, Engine, check_inputs
 from edgepack.runner.http.app import App
@@ -39,6 +40,8 @@ class EchoEngine:
         self.version = "0.0-simulated"
         self.provider = "simulator"
         self.threads = 1
+        self.fallback: str | None = None
+        self.options = EngineOptions()
         self.calls = 0
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgepack.formats.errors import QualityError
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.http.app import App
 from edgepack.runner.http.jobs import Job, Later
 from edgepack.runner.http.messages import Response
@@ -21,7 +22,7 @@ from edgepack.runner.http.wire import Request
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.live.opening import open_live_model
 from edgepack.runner.log import Log
-from edgepack.runner.release import Release
+from edgepack.runner.release import Release, load_release
 from tests.runner.simulators import (
     POPULAR,
     TOP_K,
@@ -29,6 +30,7 @@ from tests.runner.simulators import (
     SimulatedEngine,
     SimulatedTensorEngine,
     simulated_release,
+    write_release,
 )
 
 _JSON = {"content-type": "application/json"}
@@ -329,3 +331,31 @@ def test_no_json_is_answered_with_a_server_error(shop: Shop, body: dict[str, Any
 def test_the_date_line_is_as_email_writes_it(moment_s: float) -> None:
     expected = email.utils.formatdate(int(moment_s), usegmt=True)
     assert date_line(moment_s) == f"Date: {expected}\r\n".encode()
+
+
+def test_what_computes_and_why_it_is_not_the_gpu_is_seen_in_health_and_metrics(shop: Shop) -> None:
+    health = json.loads(shop.get("/healthz").body)
+    assert health["provider"] == "simulator"
+    assert "fallback" not in health
+    assert "edgepack_gpu" not in shop.get("/metrics").body.decode()
+    info = 'edgepack_engine_info{model="session",provider="simulator",version="1.2.0"} 1.0'
+    assert info in shop.get("/metrics").body.decode()
+
+
+def test_a_gpu_that_is_not_used_is_seen_and_still_healthy(tmp_path: Path) -> None:
+    clock = HandClock()
+    log = Log(io.StringIO(), clock)
+    write_release(tmp_path, runtime=RuntimeName.ONNXRUNTIME_GPU)
+    engine = SimulatedEngine()
+    engine.provider, engine.fallback = "CPUExecutionProvider", "no driver"
+    live = open_live_model(load_release(tmp_path), lambda _: engine, clock, log)
+    app = make_app(LiveModels(live), clock, log)
+    response = ask(app, request_of("GET", "/healthz", {}, b""))
+    assert response.status == 200
+    health = json.loads(response.body)
+    assert (health["provider"], health["fallback"]) == ("CPUExecutionProvider", "no driver")
+    text = ask(app, request_of("GET", "/metrics", {}, b"")).body.decode()
+    assert 'edgepack_gpu_fallback{model="session",version="1.2.0"} 1.0' in text
+    engine.fallback = None
+    text = ask(app, request_of("GET", "/metrics", {}, b"")).body.decode()
+    assert 'edgepack_gpu_fallback{model="session",version="1.2.0"} 0.0' in text

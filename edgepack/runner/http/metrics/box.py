@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.drift.counters import DriftCounters
 from edgepack.runner.live.models import LiveModels
 from edgepack.runner.reports.sender import SenderState
@@ -36,6 +37,24 @@ class ModelsCollector(Collector):
             about = (live.name, live.version, live.variant, str(runtime), str(candidate.precision))
             info.add_metric((*about, label), int(live.engine is not None))
         yield info
+        engines = [(live, live.engine) for _, live in self._models.all() if live.engine is not None]
+        computing = GaugeMetricFamily(
+            "edgepack_engine_info",
+            "What computes",
+            labels=("model", "version", "provider"),
+        )
+        fallback = GaugeMetricFamily(
+            "edgepack_gpu_fallback",
+            "1 when the CPU computes although the bundle asks for a GPU",
+            labels=("model", "version"),
+        )
+        for live, engine in engines:
+            computing.add_metric((live.name, live.version, engine.provider), 1)
+            if live.release.manifest.runtime.name is RuntimeName.ONNXRUNTIME_GPU:
+                fallback.add_metric((live.name, live.version), int(engine.fallback is not None))
+        yield computing
+        if fallback.samples:
+            yield fallback
 
 
 class DriftCollector(Collector):

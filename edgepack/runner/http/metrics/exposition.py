@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.http.metrics.box import DriftCollector, ModelsCollector, ReportsCollector
 from edgepack.runner.http.metrics.models import (
     BATCH_BOUNDS,
@@ -50,6 +51,11 @@ class Exposition:
         ]
         if metrics.reports is not None:
             collectors.append(ReportsCollector(metrics.reports))
+        runtimes = {live.release.manifest.runtime.name for _, live in metrics.served.all()}
+        if RuntimeName.ONNXRUNTIME_GPU in runtimes:
+            from edgepack.runner.http.metrics.gpu import GpuCollector
+
+            collectors.append(GpuCollector())
         for each in collectors:
             self._registry.register(each)
 
