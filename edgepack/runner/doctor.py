@@ -188,7 +188,9 @@ def _check_state(paths: BoxPaths) -> Finding:
         return Finding("state", "warn", f"{free_mb:.1f} MB free", "free some space")
     device = read_device_id(paths.state)
     if device is None:
-        return Finding("state", "warn", "no device id yet", "edgepack-runner serve makes one when it starts")
+        return Finding(
+            "state", "warn", "no device id yet", "edgepack-runner serve makes one when it starts"
+        )
     return Finding("state", "ok", f"{paths.state}, {free_mb:.0f} MB free")
 
 
