@@ -189,6 +189,22 @@ def read_wheel(path: Path) -> Iterator[tuple[FileRecord, Iterator[bytes]]]:
         raise BundleError(f"{path} is not a readable wheel: {error}") from error
 
 
+def is_new(record: FileRecord, seen: dict[str, FileRecord]) -> bool:
+    """Tells whether a wheel's file is to be written: a package that wheels share lies in each.
+
+    Args:
+        record: The file.
+        seen: The files of the wheels so far by path; it is added.
+
+    Raises:
+        BundleError: Another wheel has a different file of that name.
+    """
+    first = seen.setdefault(record.path, record)
+    if first.sha256 != record.sha256:
+        raise BundleError(f"two of the bundle's wheels bring different files {record.path}")
+    return first is record
+
+
 def _check_infos(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
     if len({info.filename for info in infos}) != len(infos):
         raise BundleError(f"{path} has a member twice")

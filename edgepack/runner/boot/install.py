@@ -267,7 +267,8 @@ class _Installation:
             distributions.append({**facts, "path": place, "files": listed})
         external.remove_folder(folder)
         document = {"format": 1, "paths": sorted(set(paths)), "distributions": distributions}
-        return _each_once(files), canonical_json(document)
+        seen: dict[str, FileRecord] = {}
+        return [each for each in files if external.is_new(each, seen)], canonical_json(document)
 
     def _unpack_wheel(self, found: external.Found) -> list[FileRecord]:
         assert found.file is not None  # noqa: S101 - check_wheel always gives a file
@@ -335,19 +336,6 @@ class _Installation:
                     path = self._store.state_path(info) / DEVICE_ID
                     return path.read_text("ascii", "replace").strip() or None
         return None
-
-
-def _each_once(files: Sequence[FileRecord]) -> list[FileRecord]:
-    """Returns files of several wheels with each path once: a package they share lies in each.
-
-    Raises:
-        BundleError: Two wheels have different files of one name.
-    """
-    found: dict[str, FileRecord] = {}
-    for record in files:
-        if found.setdefault(record.path, record).sha256 != record.sha256:
-            raise BundleError(f"two of the bundle's wheels bring different files {record.path}")
-    return list(found.values())
 
 
 def fill_unit(template: str, root: Path, state: Path) -> str:

@@ -172,10 +172,12 @@ class _Staging:
     def _bring_external(self) -> None:
         if not self._wheels:
             return
+        seen: dict[str, FileRecord] = {}
         for found in self._wheels:
             if found.file is not None:
                 for record, content in external.read_wheel(found.file):
-                    self._write(self._shared / record.path, record.mode, content)
+                    if external.is_new(record, seen):
+                        self._write(self._shared / record.path, record.mode, content)
         places = {
             external.EXTERNAL_FOLDER if each.directory is None else str(each.directory)
             for each in self._wheels

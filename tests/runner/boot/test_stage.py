@@ -198,6 +198,25 @@ def test_a_wheel_from_a_folder_goes_to_the_shared_part(
     assert not (tmp_path / "staged" / "wheels").exists()
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_wheels_may_share_a_file_and_may_not_disagree(tmp_path: Path, same: bool) -> None:
+    wheels = []
+    for name, text in (("one", "x = 1\n"), ("two", "x = 1\n" if same else "x = 2\n")):
+        file = tmp_path / f"{name}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("shared/__init__.py"), text)
+            archive.writestr(zipfile.ZipInfo(f"shared/{name}.py"), "")
+        wheels.append(ExternalWheel(name, "1.0", file.name, sha256_hex(file.read_bytes())))
+    bundle = pack(tmp_path, filename="thin.pyz", external=tuple(wheels))
+    if same:
+        put(bundle, tmp_path / "staged", fetch=take_wheel(str(tmp_path)))
+        found = (tmp_path / "staged" / "runtime").glob("runtime/*/external/shared/*.py")
+        assert sorted(path.name for path in found) == ["__init__.py", "one.py", "two.py"]
+    else:
+        with pytest.raises(BundleError, match=r"different files external/shared/__init__\.py"):
+            put(bundle, tmp_path / "staged", fetch=take_wheel(str(tmp_path)))
+
+
 def test_a_wheel_that_the_base_has_is_pointed_at(tmp_path: Path, thin: PackedBundle) -> None:
     place = ("1.0", Path("/usr/lib/python3/dist-packages"))
     put(thin, tmp_path / "staged", find=lambda name: place, fetch=take_wheel(str(tmp_path)))
