@@ -53,14 +53,14 @@ def time_model(
 
 
 def time_scoring(
-    model: Path,
+    model: bytes,
     runtime: RuntimeName,
     options: Sequence[EngineOptions],
     peak_bytes_per_s: float,
     seconds: float,
 ) -> list[dict[str, Any]]:
     """Times scoring and top-k alone, at batch 1, and says the share of the bandwidth it reaches."""
-    part, table_bytes = scoring_part(model.read_bytes())
+    part, table_bytes = scoring_part(model)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scoring.onnx"

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.gpu.calls import time_model, time_scoring, time_torch
 from benchmarks.gpu.cards import Card, describe_card, find_card
-from benchmarks.gpu.grow import grow_release
+from benchmarks.gpu.grow import grow_onnx, grow_release
 from benchmarks.gpu.servers import best_within, contestants, sweep
 from edgepack.formats.manifest import parse_manifest
 from edgepack.formats.options import EngineOptions
@@ -57,7 +57,7 @@ def main() -> int:
         release = unpack(options.bundle, Path(folder) / "release")
         for items in options.items or _ITEMS:
             grown = grow_release(release, items, Path(folder) / str(items), _cpu_session)
-            report[str(items)] = measure(grown, items, card, runtime, options)
+            report[str(items)] = measure(release, grown, card, runtime, options)
     print(json.dumps(report, indent=2) if options.json else describe(report, options.p99_ms))
     return 0
 
@@ -93,24 +93,38 @@ def unpack(bundle: Path, folder: Path) -> Path:
 
 def measure(
     release: Path,
-    items: int,
+    grown: Path,
     card: Card | None,
     runtime: RuntimeName,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Measures one catalogue: every variant's calls and every server."""
-    manifest = parse_manifest((release / "manifest.json").read_bytes())
+    """Measures one catalogue: every variant's calls and every server.
+
+    Args:
+        release: The release that was grown.
+        grown: The release with the catalogue.
+        card: Where it is measured; None for the CPU.
+        runtime: What runs it.
+        options: The command line's.
+    """
+    small = parse_manifest((release / "manifest.json").read_bytes()).model.catalogue_size or 0
+    manifest = parse_manifest((grown / "manifest.json").read_bytes())
+    items = manifest.model.catalogue_size or 0
     peak = _CPU_BANDWIDTH if card is None else card.bandwidth_bytes_per_s
     length, k = manifest.model.sequence_length or 1, manifest.model.graph_top_k or 1
     found: dict[str, Any] = {}
     for candidate in manifest.candidates:
         if options.variant and candidate.variant not in options.variant:
             continue
-        model, half = release / candidate.file, candidate.variant.endswith("fp16")
+        model, half = grown / candidate.file, candidate.variant.endswith("fp16")
         tried = engine_options(runtime)
         row: dict[str, Any] = {
             "calls": time_model(model, runtime, tried, _BATCHES, items, options.seconds),
-            "scoring": time_scoring(model, runtime, tried, peak, options.seconds),
+            "scoring": time_scoring(model.read_bytes(), runtime, tried, peak, options.seconds),
+            "scoring, one stage": time_scoring(
+                grow_onnx((release / candidate.file).read_bytes(), small, items),
+                *(runtime, tried, peak, options.seconds),
+            ),
         }
         if importlib.util.find_spec("torch") is not None:
             row["torch calls"] = time_torch(items, length, k, _BATCHES, options.seconds, half=half)
@@ -118,7 +132,7 @@ def measure(
             each.name: sweep(
                 each, items, length, options.connections or _CONNECTIONS, options.seconds
             )
-            for each in contestants(release, candidate.variant)
+            for each in contestants(grown, candidate.variant)
         }
         found[candidate.variant] = row
     return found
@@ -155,11 +169,12 @@ def _call_lines(row: dict[str, Any]) -> list[str]:
         f"{each['rows_per_s']:>12,.0f} rows/s"
         for each in row.get("torch calls", ())
     ]
-    lines += [
-        f"  scoring and top-k alone, {each['options']:<31}{each['p50_us']:>10,.0f} us"
-        f"{each['bandwidth_share']:>12.2f} of the bandwidth"
-        for each in row["scoring"]
-    ]
+    for kind, name in (("scoring", "in stages"), ("scoring, one stage", "in one stage")):
+        lines += [
+            f"  scoring and top-k {name + ', ' + each['options']:<38}{each['p50_us']:>10,.0f} us"
+            f"{each['bandwidth_share']:>12.2f} of the bandwidth"
+            for each in row[kind]
+        ]
     return lines
 
 

@@ -1,8 +1,9 @@
 """Grows a release's catalogue to any number of items, with random weights.
 
-The graph stays the one that edgepack exported; the item table, what belongs to it and the
-vocabulary become larger, and the golden answers are made anew on the CPU. So a benchmark of a
-million items needs no training and no TensorFlow, only `numpy`, `onnx` and ONNX Runtime.
+The graph stays the one that edgepack exported, with its top-k in stages; the item table, what
+belongs to it and the vocabulary become larger, and the golden answers are made anew on the CPU.
+So a benchmark of a million items needs no training and no TensorFlow, only `numpy`, `onnx` and
+ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def grow_release(release: Path, items: int, out: Path, session: Any) -> Path:
     for candidate in manifest.candidates:
         if candidate.format is not Format.ONNX:
             raise ValueError(f"{candidate.variant} is not an ONNX file")
-        model = grow_onnx((release / candidate.file).read_bytes(), old, items)
+        model = staged(grow_onnx((release / candidate.file).read_bytes(), old, items))
         golden = _golden(session(model), width, manifest.model.top_k, vocabulary)
         files[candidate.file], files[candidate.golden] = model, golden.to_bytes()
         candidates.append(_described(candidate, model))
@@ -89,10 +90,10 @@ def grow_onnx(model: bytes, old: int, items: int, seed: int = _SEED) -> bytes:
     tables = 0
     for tensor in proto.graph.initializer:
         array = numpy_helper.to_array(tensor)
-        if array.shape and array.shape[0] == old + 1:
+        if old + 1 in array.shape:
             tables += 1
             # A scale for each item belongs to a quantised table and stays a scale.
-            grown = _more_rows(array, items + 1, order)
+            grown = _grown(array, old + 1, items + 1, order)
         elif array.dtype.kind == "i" and array.size == 1 and int(array.reshape(())) == old + 1:
             grown = np.full_like(array, items + 1)
         else:
@@ -106,6 +107,18 @@ def grow_onnx(model: bytes, old: int, items: int, seed: int = _SEED) -> bytes:
     return grown_model
 
 
+def staged(model: bytes) -> bytes:
+    """Returns a file whose top-k goes in stages, as `edgepack build` makes it for a card."""
+    import onnx
+
+    from edgepack.build.convert.onnx_topk import stage_top_k
+
+    proto = onnx.load_from_string(model)
+    stage_top_k(proto)
+    made: bytes = proto.SerializeToString()
+    return made
+
+
 def random_histories(count: int, length: int, items: int) -> npt.NDArray[np.int32]:
     """Returns int32[count, length] of item indices, padded with 0 on the left, no two the same."""
     order = np.random.default_rng(_SEED + 1)
@@ -115,10 +128,15 @@ def random_histories(count: int, length: int, items: int) -> npt.NDArray[np.int3
     return histories
 
 
-def _more_rows(array: npt.NDArray[Any], rows: int, order: np.random.Generator) -> npt.NDArray[Any]:
-    """Draws new rows from the values that are there, so that they are spread as those are."""
-    picked = array.reshape(-1)[order.integers(0, array.size, (rows, *array.shape[1:]))]
-    picked[0] = array[0]
+def _grown(
+    array: npt.NDArray[Any], old: int, new: int, order: np.random.Generator
+) -> npt.NDArray[Any]:
+    """Draws new rows or columns from the values that are there, to be spread as those are."""
+    shape = [new if extent == old else extent for extent in array.shape]
+    picked = array.reshape(-1)[order.integers(0, array.size, shape)]
+    if array.shape[0] == old:
+        # Padding has a row of its own.
+        picked[0] = array[0]
     return picked
 
 

@@ -39,17 +39,26 @@ def scoring_part(model: bytes) -> tuple[bytes, int]:
     needed = _needed(proto, made_by, stop=state)
     nodes = [node for node in proto.graph.node if id(node) in needed]
     used = {name for node in nodes for name in node.input}
-    kind = tables[table].data_type
+    # A quantised table is multiplied as floats, or with what quantises the state before it.
+    kind = tables[table].data_type if array.dtype.kind == "f" else onnx.TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "scoring",
-        [helper.make_tensor_value_info(state, kind, [1, array.shape[1]])],
-        list(proto.graph.output),
+        [helper.make_tensor_value_info(state, kind, [1, min(array.shape)])],
+        [_with_one_row(output) for output in proto.graph.output],
         [each for each in proto.graph.initializer if each.name in used],
     )
     part = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version)
     data: bytes = part.SerializeToString()
     return data, array.nbytes
+
+
+def _with_one_row(output: Any) -> Any:
+    """Fixes an output's batch, so that its buffers can be made beforehand."""
+    extents = output.type.tensor_type.shape.dim
+    extents[0].Clear()
+    extents[0].dim_value = 1
+    return output
 
 
 def _last_product(proto: Any, made_by: dict[str, Any]) -> Any:

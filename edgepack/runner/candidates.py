@@ -14,6 +14,7 @@ from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.engines import Engine, open_engine
 from edgepack.runner.release import Release
+from edgepack.runner.rows import powers_of_two
 
 if TYPE_CHECKING:
     from edgepack.runner.engines.onnxruntime_gpu import GpuRequest
@@ -61,7 +62,14 @@ def _request(release: Release, state: Path | None, tell: Callable[[str], None]) 
     cache = None
     if state is not None and TENSORRT in verdict.usable:
         cache = cache_folder(state, candidate.sha256)
-    return GpuRequest(verdict, candidate.precision, cache, candidate.inputs, tell=tell)
+    return GpuRequest(
+        verdict,
+        candidate.precision,
+        cache,
+        candidate.inputs,
+        powers_of_two(candidate.max_batch),
+        tell=tell,
+    )
 
 
 def cache_folder(state: Path, sha256: str) -> Path | None:

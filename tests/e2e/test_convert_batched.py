@@ -111,7 +111,7 @@ def test_a_large_catalogue_is_ranked_in_stages_and_alike(models: Path, cache: Ca
     (variant,) = convert_variants(model, [], cache, needing=in_rows("onnx-fp16"))
     assert variant.path is not None
     assert model.vocabulary is not None
-    items = 30_000
+    items = 40_000
     grown = grow_onnx(variant.path.read_bytes(), len(model.vocabulary), items)
     staged = onnx.load_from_string(grown)
     assert stage_top_k(staged) == 1

@@ -219,6 +219,17 @@ def test_a_request_that_the_cpu_refuses_too_does_not_cost_the_card(tmp_path: Pat
     np.testing.assert_array_equal(engine.run([np.array([1], np.int64)])[0], _WEIGHTS[1:2])
 
 
+def test_only_where_each_number_of_rows_costs_something_are_they_few(model: Path) -> None:
+    def sizes(options: EngineOptions, usable: tuple[str, ...] = (CUDA, CPU)) -> object:
+        request = GpuRequest(Verdict(usable, {}), batch_sizes=(1, 2, 4))
+        return OnnxRuntimeGpuEngine(model, options, request, SimulatedCuda()).batch_sizes
+
+    assert sizes(_GRAPH) == sizes(_BOUND) == (1, 2, 4)
+    assert sizes(EngineOptions(), (TENSORRT, CUDA, CPU)) == (1, 2, 4)
+    assert sizes(EngineOptions()) is None
+    assert sizes(_GRAPH, (CPU,)) is None
+
+
 def test_a_verdict_against_the_card_opens_nothing_on_it(model: Path) -> None:
     card = SimulatedCuda()
     engine = _open(model, card, usable=(CPU,))
@@ -231,12 +242,15 @@ def test_a_verdict_against_the_card_opens_nothing_on_it(model: Path) -> None:
 
 def test_tensorrt_is_told_the_precision_the_shapes_and_where_to_keep_its_engines() -> None:
     specs = (TensorSpec("history", "int32", (-1, 20)), TensorSpec("k", "int32", (1,)))
-    request = GpuRequest(Verdict((CPU,), {}), Precision.FP16, Path("/state/gpu/ab"), specs)
+    request = GpuRequest(
+        *(Verdict((CPU,), {}), Precision.FP16, Path("/state/gpu/ab"), specs),
+        batch_sizes=(1, 2, 4, 8, 16, 32),
+    )
     options = tensorrt_options(_GRAPH, request)
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
     assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == "/state/gpu/ab"
     assert options["trt_profile_min_shapes"] == "history:1x20"
-    assert options["trt_profile_max_shapes"] == "history:64x20"
+    assert options["trt_profile_max_shapes"] == "history:32x20"
     assert options["trt_cuda_graph_enable"] == "1"
     bare = tensorrt_options(EngineOptions(), GpuRequest(Verdict((CPU,), {}), Precision.STATIC_INT8))
     assert (bare["trt_int8_enable"], "trt_engine_cache_path" in bare) == ("1", False)

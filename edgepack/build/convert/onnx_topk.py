@@ -17,8 +17,8 @@ import numpy as np
 #: Scores that one block of threads ranks. Four a thread; a thousand stretches of a million
 #: items keep every multiprocessor of a large card busy.
 STRETCH: Final = 1024
-#: Up to here one block is quick enough.
-LEAST_ITEMS: Final = 16_384
+#: Up to here one block is quick enough, and the CPU, a card's fallback, quicker by far.
+LEAST_ITEMS: Final = 32_768
 _LOWEST: Final = float("-inf")
 
 
@@ -86,7 +86,7 @@ class _Stages:
         if not places:
             raise AssertionError("nothing to stage")
         best, at = self._node.output
-        self._add("TopK", [scores, self._constant("k", [self._k])], [best, self._name("last")])
+        self._add("TopK", [scores, self._node.input[1]], [best, self._name("last")])
         self._add("GatherElements", [places, self._name("last")], [at], axis=1)
         return self
 
@@ -99,7 +99,7 @@ class _Stages:
         flat = self._constant(f"flat{stage}", [-1, rows * self._k])
         split, best, at = (self._name(f"{word}{stage}") for word in ("split", "best", "at"))
         self._add("Reshape", [scores, shape], [split])
-        self._add("TopK", [split, self._constant("k", [self._k])], [best, at])
+        self._add("TopK", [split, self._node.input[1]], [best, at])
         kept, found = self._name(f"kept{stage}"), self._name(f"found{stage}")
         self._add("Reshape", [best, flat], [kept])
         if places:

@@ -33,9 +33,6 @@ from edgepack.runner.gpu.needs import CPU, CUDA, TENSORRT
 from edgepack.runner.gpu.preload import preload
 
 _NAME: Final = RuntimeName.ONNXRUNTIME_GPU
-#: The largest batch that a TensorRT engine is built for where the batch varies; one beyond it
-#: makes TensorRT build a new engine, which takes long.
-_LARGEST_BATCH: Final = 64
 #: Folders of an absolute path: a reason travels in reports, and paths say where a box's owner
 #: keeps things.
 _FOLDERS: Final = re.compile(r"(?:/[^\s/'\":,;]+)+/")
@@ -54,6 +51,7 @@ class GpuRequest:
         precision: The file's; TensorRT has to be allowed what it is to use. None: unknown.
         cache: A folder for the engines that TensorRT builds; None: none are kept.
         inputs: The file's inputs, for TensorRT's range of shapes where a batch varies.
+        batch_sizes: The numbers of rows that calls are to have where the batch varies, ascending.
         memory_limit: Bytes of the card's memory that the arena may take; None: no limit.
         tell: Is told once why the CPU computes.
     """
@@ -62,6 +60,7 @@ class GpuRequest:
     precision: Precision | None = None
     cache: Path | None = None
     inputs: tuple[TensorSpec, ...] = ()
+    batch_sizes: tuple[int, ...] = (1,)
     memory_limit: int | None = None
     tell: Callable[[str], None] = _tell_nobody
 
@@ -128,6 +127,13 @@ class OnnxRuntimeGpuEngine:
     def options(self) -> EngineOptions:
         """How it is open; what only a GPU can do is off on the CPU."""
         return self._effective if self._cpu is None else _cpu_options(self._asked)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...] | None:
+        """The only numbers of rows worth asking for: each has buffers, a graph, an engine."""
+        if self._cpu is not None or not (self.options.io_binding or self._provider == TENSORRT):
+            return None
+        return self._request.batch_sizes
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -287,7 +293,9 @@ def tensorrt_options(options: EngineOptions, request: GpuRequest) -> dict[str, s
         }
     varying = [each for each in request.inputs if -1 in each.shape]
     if varying and all(each.shape[0] == -1 and -1 not in each.shape[1:] for each in varying):
-        for word, batch in (("min", 1), ("opt", 1), ("max", _LARGEST_BATCH)):
+        # A call beyond the largest would make TensorRT build a new engine, which takes long.
+        largest = request.batch_sizes[-1]
+        for word, batch in (("min", 1), ("opt", largest), ("max", largest)):
             found[f"trt_profile_{word}_shapes"] = ",".join(
                 f"{each.name}:" + "x".join(str(n) for n in (batch, *each.shape[1:]))
                 for each in varying
