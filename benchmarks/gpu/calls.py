@@ -41,7 +41,7 @@ def time_model(
             p50_us = _median_us(engine, [[one] for one in histories], seconds)
             rows.append(
                 {
-                    "options": str(each),
+                    "options": str(getattr(engine, "options", each)),
                     "batch": batch,
                     "p50_us": p50_us,
                     "rows_per_s": batch * 1e6 / p50_us,
@@ -75,7 +75,7 @@ def time_scoring(
             p50_us = _median_us(engine, states, seconds)
             rows.append(
                 {
-                    "options": str(each),
+                    "options": str(getattr(engine, "options", each)),
                     "p50_us": p50_us,
                     "table_bytes": table_bytes,
                     "bandwidth_share": table_bytes / (p50_us / 1e6) / peak_bytes_per_s,

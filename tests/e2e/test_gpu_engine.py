@@ -200,6 +200,19 @@ def test_a_request_during_which_the_card_fails_is_answered_and_the_reason_told_o
     assert "/onnxruntime_src" not in engine.fallback, "paths stay on the box"
 
 
+def test_the_box_keeps_its_name_to_itself_when_cuda_fails(model: Path) -> None:
+    card = SimulatedCuda()
+    engine = _open(model, card)
+    card.run_error = (
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=till-17.shop.example ; "
+        "file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_allocator.cc ; line=37"
+    )
+    _check(engine, 2)
+    assert engine.fallback is not None
+    assert "out of memory ; GPU=0 ; file=cuda_allocator.cc" in engine.fallback
+    assert "till-17" not in engine.fallback
+
+
 def test_a_request_that_the_cpu_refuses_too_does_not_cost_the_card(tmp_path: Path) -> None:
     path = tmp_path / "gather.onnx"
     graph = helper.make_graph(

@@ -27,8 +27,8 @@ def stage_top_k(model: Any, stretch: int = STRETCH, least_items: int = LEAST_ITE
 
     Args:
         model: An ONNX model, changed in place. Its inferred shapes tell how many scores a
-            top-k ranks; one over another axis than the last, or with an unknown extent, is
-            left alone.
+            top-k ranks; one over another axis than the last, of another type than
+            float32, or with an unknown extent is left alone.
         stretch: Scores that are ranked together in a stage.
         least_items: A top-k of fewer scores is left alone.
 
@@ -42,6 +42,7 @@ def stage_top_k(model: Any, stretch: int = STRETCH, least_items: int = LEAST_ITE
     extents = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in [*inferred.graph.value_info, *inferred.graph.input]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
     constants = {each.name: each for each in model.graph.initializer}
     replaced = 0

@@ -172,7 +172,7 @@ class _Conversion:
         try:
             steps = self.graph()[1].recurrent_steps if _is_keras(self._model) else 0
         except ConversionError as error:
-            return ConvertedVariant(spec, None, failure=error.message)
+            return ConvertedVariant(spec, None, failure=error.message, needs=needs)
         failures: dict[Form, str] = {}
         fresh = False
         for form in ladder(spec, steps):
@@ -304,7 +304,10 @@ class _Conversion:
             {
                 **needs.key(),
                 "form": str(form),
-                "samples": self._model.samples_sha256 if self._model.kind == "tensor" else None,
+                # Read for a tensor model's shapes, and to run several rows together.
+                "samples": self._model.samples_sha256
+                if in_rows or self._model.kind == "tensor"
+                else None,
             },
             Job(
                 *(JobKind.ONNX_BASE, self._model.model_path, Path(), self._model.samples_path),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.errors import ImageError
 
 _VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_JSON_BYTES: Final = 4 * 2**20
 
 
@@ -38,7 +40,13 @@ class Layout:
         return cls(path)
 
     def blob(self, digest: str) -> Path:
-        """Returns where a blob lies."""
+        """Returns where a blob lies.
+
+        Raises:
+            ImageError: The digest is none, such as one that leads out of the folder.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise ImageError(f"'{digest[:80]}' is no digest: sha256 and 64 hex digits are expected")
         return self.path / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
     def read(self, descriptor: Mapping[str, Any]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class Registry:
     ) -> Any:
         url = path if "://" in path else f"{self._base}/v2/{self._repository}/{path}"
         try:
-            return self._send(method, url, data, headers or {})
+            return self._send(method, url, data, headers or {}, self._allowed_at(url))
         except urllib.error.HTTPError as error:
             if error.code != HTTPStatus.UNAUTHORIZED:
                 raise self._explain(method, path, error) from error
@@ -193,17 +193,22 @@ class Registry:
         if data is not None and not isinstance(data, bytes):
             data.seek(0)
         try:
-            return self._send(method, url, data, headers or {})
+            return self._send(method, url, data, headers or {}, self._allowed_at(url))
         except urllib.error.HTTPError as error:
             raise self._explain(method, path, error) from error
 
     def _send(
-        self, method: str, url: str, data: bytes | IO[bytes] | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: str,
+        data: bytes | IO[bytes] | None,
+        headers: Mapping[str, str],
+        authorization: str | None,
     ) -> Any:
         request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 - the scheme is ours
-        if self._authorization is not None:
+        if authorization is not None:
             # Not to be carried to the storage that a registry sends its readers to.
-            request.add_unredirected_header("Authorization", self._authorization)
+            request.add_unredirected_header("Authorization", authorization)
         try:
             return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - as above
         except urllib.error.HTTPError:
@@ -214,6 +219,12 @@ class Registry:
                 f"the registry {self._name} cannot be reached: {reason}",
                 hint="check the name, the network and the proxy",
             ) from error
+
+    def _allowed_at(self, url: str) -> str | None:
+        """Returns the `Authorization` for an address: only the registry's own gets it."""
+        here, there = urllib.parse.urlsplit(self._base), urllib.parse.urlsplit(url)
+        same = (here.scheme, here.netloc) == (there.scheme, there.netloc)
+        return self._authorization if same else None
 
     def _authorize(self, challenge: str) -> str | None:
         """Returns the `Authorization` that a challenge asks for; None without a login."""
@@ -238,14 +249,16 @@ class Registry:
             and not is_loopback(urllib.parse.urlsplit(realm).netloc)
         ):
             raise self._refused("it wants the login over plain HTTP")
-        data, headers, url = None, {}, f"{realm}?{urllib.parse.urlencode(query)}"
+        joint = "&" if "?" in realm else "?"
+        data, basic, url = None, None, f"{realm}{joint}{urllib.parse.urlencode(query)}"
         if login is not None and login.is_token:
             form = {**query, "grant_type": "refresh_token", "refresh_token": login.secret}
             data, url = urllib.parse.urlencode({**form, "client_id": "edgepack"}).encode(), realm
         elif login is not None:
-            headers["Authorization"] = login.basic
+            basic = login.basic
         try:
-            with self._send("GET" if data is None else "POST", url, data, headers) as answer:
+            # With the login alone: a token that was too narrow must not go along.
+            with self._send("GET" if data is None else "POST", url, data, {}, basic) as answer:
                 document = json.loads(answer.read(_MAX_JSON_BYTES))
             return str(document.get("token") or document["access_token"])
         except urllib.error.HTTPError as error:

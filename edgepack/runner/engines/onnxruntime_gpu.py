@@ -36,6 +36,9 @@ _NAME: Final = RuntimeName.ONNXRUNTIME_GPU
 #: Folders of an absolute path: a reason travels in reports, and paths say where a box's owner
 #: keeps things.
 _FOLDERS: Final = re.compile(r"(?:/[^\s/'\":,;]+)+/")
+#: ONNX Runtime writes the box's name into every failure of CUDA.
+#: Source: onnxruntime/core/providers/cuda/cuda_call.cc.
+_HOST: Final = re.compile(r"\s*;?\s*hostname=\S*")
 
 
 def _tell_nobody(reason: str) -> None:
@@ -308,4 +311,4 @@ def _cpu_options(options: EngineOptions) -> EngineOptions:
 
 
 def _reason(what: str, error: Exception) -> str:
-    return f"{what}: {_FOLDERS.sub('', last_words(error))}"
+    return f"{what}: {_FOLDERS.sub('', _HOST.sub('', last_words(error)))}"

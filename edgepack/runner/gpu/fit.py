@@ -279,12 +279,18 @@ def _of_mode(name: str, card: GpuCard, state: GpuState) -> Iterator[Obstacle]:
         )
 
 
+def _shown(visible: str) -> str:
+    """Returns CUDA_VISIBLE_DEVICES without what tells one card from all others."""
+    words = (word.strip() for word in visible[:200].split(","))
+    return ",".join(f"{w[:4]}…" if w.startswith(("GPU-", "MIG-")) else w for w in words)[:40]
+
+
 def _hidden(driver: Driver, cards: int) -> Obstacle:
     if cards and driver.visible is not None:
         return Obstacle(
             "card_hidden",
             "CUDA_VISIBLE_DEVICES",
-            f"'{driver.visible[:40]}', which shows none of this box's {cards}",
+            f"'{_shown(driver.visible)}', which shows none of this box's {cards}",
             "a card to use",
             "unset it, or set it to 0",
         )

@@ -23,7 +23,8 @@ def preload(found: Found, load: Callable[[str], object] = ctypes.CDLL) -> str | 
         load: Loads one file.
 
     Returns:
-        Why one could not be loaded, with its name; None when all could.
+        Why one of CUDA's could not be loaded, with its name; None when all could. What only helps
+        may be missing, and without TensorRT's its provider cannot open and CUDA is next.
     """
     for library in (*HELPERS, *CUDA_LIBRARIES, *TENSORRT_LIBRARIES):
         path = found.paths.get(library.soname)
@@ -32,5 +33,7 @@ def preload(found: Found, load: Callable[[str], object] = ctypes.CDLL) -> str | 
         try:
             load(str(path))
         except OSError as error:
+            if library not in CUDA_LIBRARIES:
+                continue
             return f"{library.soname} cannot be loaded: {error}"
     return None

@@ -45,6 +45,9 @@ class _Entry:
 _Result = Response | bool | BaseException | None
 
 
+_OUR_FAULT = error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
+
+
 class ModelThread:
     """Runs jobs one after the other, beside the event loop."""
 
@@ -83,7 +86,8 @@ class ModelThread:
             None, or at once the refusal of a job for which there is no room.
         """
         # A full call holds the place of one: the next one may fill up while it runs.
-        waiting = self._pending - max(self._in_call - 1, 0)
+        # What was gathered in this turn of the loop waits for nobody and holds none.
+        waiting = self._pending - len(self._gathered) - max(self._in_call - 1, 0)
         if waiting >= self._limit:
             return error_response(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -162,14 +166,14 @@ class ModelThread:
             if left_ns < 0:
                 break
             entries = others
-            self._finish(batch, self._run(batch))
+            self._finish(batch, self._run_guarded(batch))
         if entries:
             self._enqueue(entries)
 
     def _drain(self) -> None:
         """Runs what waits, in the thread, until nothing does."""
         while batch := self._next():
-            results = self._run(batch)
+            results = self._run_guarded(batch)
             try:
                 self._loop.call_soon_threadsafe(self._finish, batch, results)
             except RuntimeError:
@@ -189,6 +193,14 @@ class ModelThread:
                 self._changed.wait((choice.wait_until_ns - now_ns) / _NS_PER_S)
             self._running, self._in_call = False, 0
             return []
+
+    def _run_guarded(self, batch: Sequence[_Entry]) -> Sequence[_Result]:
+        """Runs a call; a fault of ours fails its jobs and not all that come after them."""
+        try:
+            return self._run(batch)
+        except Exception as error:  # noqa: BLE001 - the thread must go on
+            self._app.log.write("error", "a call failed outside the model", error=repr(error))
+            return [error] * len(batch)
 
     def _run(self, batch: Sequence[_Entry]) -> list[_Result]:
         if batch[0].job is None:
@@ -220,8 +232,10 @@ class ModelThread:
         for entry, result in zip(batch, results, strict=True):
             if entry.job is None:
                 _settle(entry, result)
-            elif isinstance(result, Response) and not entry.job.abandoned:
-                self._deliver(entry, entry.job, result)
+            elif not entry.job.abandoned:
+                answer = _OUR_FAULT if isinstance(result, BaseException) else result
+                if isinstance(answer, Response):
+                    self._deliver(entry, entry.job, answer)
 
     def _deliver(self, entry: _Entry, job: Job, response: Response) -> None:
         self._app.count(job, response)

@@ -111,13 +111,20 @@ def test_device_files_that_may_not_be_opened_are_named(tmp_path: Path) -> None:
     assert "DeviceAllow" in obstacle.hint
 
 
-@pytest.mark.parametrize("visible", ["", "-1", "7", "GPU-none"])
+@pytest.mark.parametrize(
+    ("visible", "shown"),
+    [
+        *(("", ""), ("-1", "-1"), ("7", "7")),
+        ("GPU-8f2e5a1c-0d1b-4c55-9a57-0123456789ab", "GPU-…"),
+        ("7, MIG-8f2e5a1c-0d1b-4c55-9a57-0123456789ab", "7,MIG-…"),
+    ],
+)
 def test_a_card_that_is_hidden_is_told_from_one_that_is_not_there(
-    tmp_path: Path, visible: str
+    tmp_path: Path, visible: str, shown: str
 ) -> None:
     root = write_box(tmp_path)
     text = _only(_judge(root, environment={"CUDA_VISIBLE_DEVICES": visible}))
-    assert f"CUDA_VISIBLE_DEVICES: found '{visible}', which shows none of this box's 1" in text
+    assert f"CUDA_VISIBLE_DEVICES: found '{shown}', which shows none of this box's 1" in text
     assert "found none, though the driver runs" in _only(_judge(root, SimulatedNvml(cards=[])))
 
 

@@ -360,3 +360,40 @@ def test_a_connection_that_cannot_take_its_answer_costs_the_others_nothing(tmp_p
         assert "no longer there" in room.log.getvalue()
 
     in_room(tmp_path, script, max_batch=8)
+
+
+def test_short_jobs_that_came_at_once_are_not_refused_for_one_another(tmp_path: Path) -> None:
+    async def script(room: Room) -> None:
+        room.live.median_ns, room.live.call_ns = 1000, ((4, 2000.0),)
+        room.engine.free.set()
+        refused = [room.submit() for _ in range(30)]
+        assert refused == [None] * 30
+        await room.until(lambda: len(room.answers) == 30)
+
+    room = in_room(tmp_path, script, limit=8, max_batch=4)
+    assert {answer.status for answer in room.answers} == {200}
+
+
+def test_a_fault_outside_the_model_fails_its_own_jobs_alone(tmp_path: Path) -> None:
+    async def script(room: Room) -> None:
+        good = room.app.run_together
+
+        def fail(jobs: object, waited_ns: object) -> list[Response]:
+            room.app.run_together = good  # type: ignore[method-assign]
+            raise RuntimeError("a fault of ours")
+
+        _long(room)
+        room.submit()
+        await room.until(lambda: room.engine.waits)
+        room.app.run_together = fail  # type: ignore[method-assign, assignment]
+        for _ in range(3):
+            room.submit()
+        room.engine.free.set()
+        await room.until(lambda: len(room.answers) == 4)
+        room.submit()
+        await room.until(lambda: len(room.answers) == 5)
+        assert room.live.pending == 0
+
+    room = in_room(tmp_path, script, max_batch=4)
+    assert sorted(answer.status for answer in room.answers) == [200, 200, 500, 500, 500]
+    assert "a fault of ours" in room.log.getvalue()
