@@ -385,7 +385,7 @@ def test_a_fault_outside_the_model_fails_its_own_jobs_alone(tmp_path: Path) -> N
         _long(room)
         room.submit()
         await room.until(lambda: room.engine.waits)
-        room.app.run_together = fail  # type: ignore[method-assign, assignment]
+        room.app.run_together = fail  # type: ignore[method-assign]
         for _ in range(3):
             room.submit()
         room.engine.free.set()
