@@ -58,6 +58,7 @@ def main() -> int:
         for items in options.items or _ITEMS:
             grown = grow_release(release, items, Path(folder) / str(items), _cpu_session)
             report[str(items)] = measure(release, grown, card, runtime, options)
+            refuse_cpu(report[str(items)], runtime)
     print(json.dumps(report, indent=2) if options.json else describe(report, options.p99_ms))
     return 0
 
@@ -136,6 +137,16 @@ def measure(
         }
         found[candidate.variant] = row
     return found
+
+
+def refuse_cpu(measured: dict[str, Any], runtime: RuntimeName) -> None:
+    """Ends where a CPU's time would stand for a card's."""
+    for variant, row in measured.items():
+        for each in (*row["calls"], *row["scoring"], *row["scoring, one stage"]):
+            if runtime is RuntimeName.ONNXRUNTIME_GPU and each["provider"].startswith("CPU"):
+                raise SystemExit(
+                    f"error: {variant} fell back to the CPU; see edgepack-runner doctor"
+                )
 
 
 def engine_options(runtime: RuntimeName) -> tuple[EngineOptions, ...]:

@@ -32,6 +32,8 @@ def open_onnx(path: Path, length: int) -> Model:
     session = onnxruntime.InferenceSession(
         str(path), providers=[each for each in providers if each in known]
     )
+    if providers[0] in known and session.get_providers()[0] != providers[0]:
+        raise SystemExit("error: ONNX Runtime fell back to the CPU")
     name = session.get_inputs()[0].name
 
     def run(history: list[int]) -> tuple[Sequence[int], Sequence[float]]:

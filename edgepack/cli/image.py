@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 
 from edgepack.cli.console import format_bytes, make_console, make_table, print_json
 from edgepack.cli.options import json_option, target_folders
@@ -240,7 +241,7 @@ def result_to_json(result: ImageResult) -> dict[str, Any]:
 def _show(result: ImageResult) -> None:
     console = make_console()
     for command in result.commands:
-        console.print(f"[dim]$ {command}[/]", highlight=False, soft_wrap=True)
+        console.print(f"$ {command}", style="dim", markup=False, highlight=False, soft_wrap=True)
     table = make_table(
         result.tag, "platform", "target", "release", "adds to its base", "as it travels",
         right=("adds to its base", "as it travels"),
@@ -263,6 +264,6 @@ def _show(result: ImageResult) -> None:
     if result.pushed is not None:
         lines.append(f"pushed to {result.tag}, {len(result.pushed.uploaded)} new blobs")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for warning in dict.fromkeys(text for each in result.images for text in each.contents.warnings):
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)

@@ -33,21 +33,26 @@ class Serving:
         pid: Its process id; None when it has not written it yet.
         port: The port it listens on; None likewise.
         started: RFC 3339, UTC; None likewise.
+        tls: Whether it speaks TLS.
     """
 
     pid: int | None
     port: int | None
     started: str | None
+    tls: bool = False
 
 
 @contextlib.contextmanager
-def mark_serving(state: Path | None, port: int, clock: Clock) -> Iterator[bool]:
+def mark_serving(
+    state: Path | None, port: int, clock: Clock, *, tls: bool = False
+) -> Iterator[bool]:
     """Marks this process as serving for as long as the context lasts.
 
     Args:
         state: The state folder, made if needed; None marks nothing.
         port: The port that is open.
         clock: Tells when it was started, and waits for readers.
+        tls: Whether the port speaks TLS.
 
     Yields:
         Whether the mark could be left. False when another daemon of the same state folder has
@@ -58,7 +63,7 @@ def mark_serving(state: Path | None, port: int, clock: Clock) -> Iterator[bool]:
         yield False
         return
     try:
-        mark = {"pid": os.getpid(), "port": port, "started": rfc3339(clock.utc_now())}
+        mark = {"pid": os.getpid(), "port": port, "started": rfc3339(clock.utc_now()), "tls": tls}
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, canonical_json(mark), 0)
@@ -124,8 +129,10 @@ def _parse(data: bytes) -> Serving:
     if not isinstance(mark, dict):
         return Serving(None, None, None)
     pid, port, started = mark.get("pid"), mark.get("port"), mark.get("started")
+    tls = mark.get("tls")
     return Serving(
         pid=pid if type(pid) is int and pid > 0 else None,
         port=port if type(port) is int else None,
         started=started if isinstance(started, str) else None,
+        tls=tls is True,
     )

@@ -88,12 +88,13 @@ def full_build(
 
 
 @pytest.fixture(scope="session")
-def image_storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+def image_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """An empty storage of buildah's."""
     for program in ("buildah", "docker-registry", "bwrap"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    return Storage(tmp_path_factory.mktemp("storage"))
+    with Storage(tmp_path_factory.mktemp("storage")) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")

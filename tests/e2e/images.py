@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from edgepack.build.image.layout import Layout
 from edgepack.build.image.media import CONFIG, INDEX, MANIFEST
@@ -260,6 +260,18 @@ class Storage:
             if self.buildah("info").returncode == 0:
                 break
             shutil.rmtree(folder / "root", ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives back what it mounted: an interrupted build leaves its file systems there."""
+        self.buildah("rm", "--all")
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        places = [line.split(" ")[1] for line in mounts]
+        for place in sorted(places, reverse=True):
+            if Path(place).is_relative_to(self.folder):
+                subprocess.run(["umount", place], check=True)
 
     def buildah(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs buildah."""

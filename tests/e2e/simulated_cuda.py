@@ -6,6 +6,7 @@ loading, while running, or from some moment on. Only what the GPU engine calls i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ class SimulatedCuda:
         opened: Providers and their options of each session that was opened.
         bound: Shapes that buffers were made for.
         graph_ids: The graphs that runs asked for.
+        threads: The threads that ran with bound buffers.
         plain_runs: Runs without binding.
     """
 
@@ -48,6 +50,7 @@ class SimulatedCuda:
     opened: list[list[tuple[str, Mapping[str, str]]]] = field(default_factory=list)
     bound: list[tuple[int, ...]] = field(default_factory=list)
     graph_ids: list[str] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
     plain_runs: int = 0
     __version__ = "1.24.4"
     SessionOptions = onnxruntime.SessionOptions
@@ -151,6 +154,7 @@ class _Session:
 
     def run_with_iobinding(self, binding: _Binding, options: _RunOptions | None) -> None:
         self._fail()
+        self._card.threads.add(threading.get_ident())
         if options is not None and options.graph is not None:
             self._card.graph_ids.append(options.graph)
         self._real.run_with_iobinding(binding.real)

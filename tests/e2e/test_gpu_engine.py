@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,19 @@ def test_each_way_of_running_gives_the_same_answers_for_every_batch(model: Path)
 def test_a_graph_implies_binding(model: Path) -> None:
     engine = _open(model, SimulatedCuda(), EngineOptions(cuda_graph=True))
     assert engine.options == _GRAPH
+
+
+def test_a_recorded_graph_is_run_by_one_thread_whoever_asks(model: Path) -> None:
+    card = SimulatedCuda()
+    engine = _open(model, card, _GRAPH)
+    _check(engine, 2)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(_check, engine, 2).result()
+    assert len(card.threads) == 1
+    assert card.threads != {threading.get_ident()}
+    engine.close()
+    with pytest.raises(DeviceError, match="closed"):
+        engine.run([_rows(1)])
 
 
 def test_buffers_are_made_once_for_each_shape_and_a_graph_has_a_number_of_its_own(

@@ -168,19 +168,12 @@ def test_another_build_from_scratch_gives_the_same_image(
     image_base: str,
     tmp_path: Path,
 ) -> None:
-    result = run_cli(
-        *(
-            "image",
-            "--bundle",
-            full_build.bundle("arm64"),
-            "--tool",
-            "buildah",
-            "--base",
-            image_base,
-        ),
-        *("--output", f"oci:{tmp_path / 'layout'}", "--json"),
-        env=Storage(tmp_path / "storage").environment,
-    )
+    with Storage(tmp_path / "storage") as storage:
+        result = run_cli(
+            *("image", "--bundle", full_build.bundle("arm64"), "--tool", "buildah"),
+            *("--base", image_base, "--output", f"oci:{tmp_path / 'layout'}", "--json"),
+            env=storage.environment,
+        )
     assert result.status == 0, result.stderr
     (again,) = result.value["images"]
     assert again["layers"] == made.image("arm64")["layers"]

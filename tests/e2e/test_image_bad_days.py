@@ -144,8 +144,9 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_no_image(
     run_cli: Cli, maker: Maker, small_disk: Path, tmp_path: Path
 ) -> None:
     # Where the tool keeps its images.
-    small = Maker(run_cli, maker.bundle, Storage(small_disk / "storage"), maker.base)
-    done = small.make("--output", f"oci:{tmp_path / 'image'}")
+    with Storage(small_disk / "storage") as storage:
+        small = Maker(run_cli, maker.bundle, storage, maker.base)
+        done = small.make("--output", f"oci:{tmp_path / 'image'}")
     assert done.status == 10, done.stderr
     assert "the disk is full" in done.stderr
     assert not list(tmp_path.glob("*image*"))
@@ -159,10 +160,17 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_no_image(
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
+@pytest.fixture
+def own_storage(tmp_path: Path) -> Iterator[Storage]:
+    """A storage for one test."""
+    with Storage(tmp_path / "storage") as storage:
+        yield storage
+
+
 def test_ctrl_c_ends_the_tool_and_leaves_nothing(
-    maker: Maker, repository: Path, cache_dir: Path, tmp_path: Path
+    maker: Maker, own_storage: Storage, repository: Path, tmp_path: Path
 ) -> None:
-    storage = Storage(tmp_path / "storage")
+    storage = own_storage
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     words = ["image", "--bundle", str(maker.bundle), "--tool", "buildah", "--base", maker.base]

@@ -130,3 +130,10 @@ def test_without_a_daemon_nobody_waits(tmp_path: Path) -> None:
     clock = HandClock()
     assert check_daemon(tmp_path, SystemTree(tmp_path), clock, while_serving=False) is None
     assert clock.slept == []
+
+
+def test_whoever_asks_the_daemon_is_told_that_it_speaks_tls(tmp_path: Path) -> None:
+    with mark_serving(tmp_path, 8443, HandClock(), tls=True):
+        found = read_serving(tmp_path)
+        assert found is not None
+        assert (found.port, found.tls) == (8443, True)

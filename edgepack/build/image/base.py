@@ -86,11 +86,12 @@ def resolve_base(
     found = {}
     for platform in wanted:
         manifest, config = _find(top, platform, registry, reference, option)
+        try:
+            layers, diff_ids = manifest.document["layers"], config["rootfs"]["diff_ids"]
+        except (KeyError, TypeError) as error:
+            raise _no_manifest(reference, error) from error
         found[platform] = PlatformBase(
-            reference.at(manifest.digest),
-            manifest.digest,
-            tuple(manifest.document["layers"]),
-            tuple(config["rootfs"]["diff_ids"]),
+            reference.at(manifest.digest), manifest.digest, tuple(layers), tuple(diff_ids)
         )
     return Base(str(reference), top.digest, found)
 
@@ -103,25 +104,38 @@ def _find(
     option: str,
 ) -> tuple[FetchedManifest, Mapping[str, Any]]:
     manifest, there = top, []
-    if top.media_type in INDEXES:
-        there = [each.get("platform", {}) for each in top.document["manifests"]]
-        fitting = [
-            each for each in top.document["manifests"] if platform.fits(each.get("platform", {}))
-        ]
-        if not fitting:
-            raise _no_platform(reference, platform, there, option)
-        manifest = registry.manifest(fitting[0]["digest"])
-    config = registry.small_blob(manifest.document["config"]["digest"])
+    try:
+        if top.media_type in INDEXES:
+            there = [each.get("platform", {}) for each in top.document["manifests"]]
+            fitting = [
+                each["digest"]
+                for each in top.document["manifests"]
+                if platform.fits(each.get("platform", {}))
+            ]
+            if not fitting:
+                raise _no_platform(reference, platform, there, option)
+            manifest = registry.manifest(fitting[0])
+        digest = manifest.document["config"]["digest"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_manifest(reference, error) from error
+    config = registry.small_blob(digest)
     if not platform.fits(config):
         raise _no_platform(reference, platform, [config], option)
     return manifest, config
+
+
+def _no_manifest(reference: Reference, error: Exception) -> ImageError:
+    return ImageError(
+        f"the registry's answer for {reference} is no manifest of an image: {error!r} is missing",
+        hint="images of docker's first schema are not read; push the base again with a newer tool",
+    )
 
 
 def _no_platform(
     reference: Reference, platform: Platform, there: Iterable[Mapping[str, Any]], option: str
 ) -> ImageError:
     words = sorted({f"{each.get('os')}/{each.get('architecture')}" for each in there})
-    known = ", ".join(word for word in words if "unknown" not in word)
+    known = ", ".join(word for word in words if "unknown" not in word) or "nothing that runs"
     if option == "--build-base":
         hint = f"the bundle is unpacked on {platform}: name an image with Python with --build-base"
     else:

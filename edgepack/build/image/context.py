@@ -144,6 +144,11 @@ def make_context(folder: Path, bundle: ImageBundle, wheels: Path | None) -> dict
     Returns:
         The Dockerfile's arguments for it.
     """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "Dockerfile").is_file():
+        raise ConfigError(
+            f"--context: {folder} holds something else than a context of an earlier run",
+            hint="name another folder, or remove that one",
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(shipped_file(DOCKERFILE), folder / "Dockerfile")

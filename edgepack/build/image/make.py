@@ -29,16 +29,9 @@ from edgepack.build.image.context import (
     make_context,
 )
 from edgepack.build.image.finish import BuiltImage, FinishedImage, finish_image
+from edgepack.build.image.labels import describe_bundle, describe_index
 from edgepack.build.image.layout import Layout
-from edgepack.build.image.media import (
-    BASE_DIGEST,
-    BASE_NAME,
-    DESCRIPTION,
-    REF_NAME,
-    REVISION,
-    TITLE,
-    VERSION,
-)
+from edgepack.build.image.media import BASE_DIGEST, REF_NAME
 from edgepack.build.image.output import appears_whole, check_output, disk_faults
 from edgepack.build.image.platforms import Platform, host_platform
 from edgepack.build.image.push import Pushed, push_image
@@ -47,6 +40,7 @@ from edgepack.build.image.registry import Registry, is_loopback
 from edgepack.build.image.run import RunCommand, check_result, run_command
 from edgepack.build.image.sharing import share_base_layers
 from edgepack.build.image.tools import LAYOUT_NAME, BuildJob, Command, Tool, ToolName
+from edgepack.formats.canonical import canonical_json
 from edgepack.formats.errors import ConfigError, MissingToolError, Problem
 
 #: Under this annotation docker finds the name of what it loads.
@@ -257,7 +251,7 @@ class _Making:
             built.append(image)
             seen.append(self._look(bundle, image, base))
         with appears_whole(request.output, work) as folder:
-            annotations = _annotations(bundles[0], base.name, base.digest)
+            annotations = describe_index(bundles, base.name, base.digest)
             finished = finish_image(
                 built, Layout.create(folder), tag if request.tag else LAYOUT_NAME, annotations
             )
@@ -296,7 +290,7 @@ class _Making:
         arguments["BUILD_BASE"] = build_base.pinned(around.host)
         platform_base = base.platforms.get(bundle.platform)
         digest = None if platform_base is None else platform_base.digest
-        labels = _annotations(bundle, base.name, digest)
+        labels = describe_bundle(bundle, base.name, digest)
         hosts = (self._base_name, self._build_base_name or self._base_name)
         job = BuildJob(
             context=context,
@@ -348,6 +342,11 @@ class _Making:
         if around.tool.name == "docker":
             # The others would read it too, and what a short name means differs between them.
             names[_DOCKER_NAME] = str(name)
+            # Its older storage knows only what `docker save` writes beside the layout.
+            paths = [f"blobs/sha256/{each['digest'][7:]}" for each in manifest["layers"]]
+            config = f"blobs/sha256/{manifest['config']['digest'][7:]}"
+            listed = [{"Config": config, "RepoTags": [str(name)], "Layers": paths}]
+            (bare.path / "manifest.json").write_bytes(canonical_json(listed))
         bare.finish([{**finished.top, "annotations": names}])
         archive = work / "image.tar"
         with tarfile.open(archive, "w") as file:
@@ -380,20 +379,6 @@ def _check_emulator(bundle: ImageBundle, around: Around) -> None:
             f"unpack the bundle here: {problem.where}: {problem.message}",
             hint=f"name an image for {around.host} with --build-base; or {problem.hint}",
         )
-
-
-def _annotations(bundle: ImageBundle, base: str, digest: str | None) -> dict[str, str]:
-    manifest = bundle.manifest
-    model, target = manifest.model, manifest.target
-    words = {
-        TITLE: model.name,
-        DESCRIPTION: f"{model.name} for {target.name}: {manifest.candidates[0].variant} in "
-        f"{manifest.runtime.name} {manifest.runtime.version}",
-        VERSION: model.version,
-        REVISION: bundle.release_id,
-        BASE_NAME: base,
-    }
-    return words | ({BASE_DIGEST: digest} if digest else {})
 
 
 def _describe(

@@ -97,20 +97,42 @@ class Registry:
         """
         accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
         with self._ask("GET", f"manifests/{name}", headers=accept) as answer:
-            data = answer.read(_MAX_JSON_BYTES)
+            data = self._read(answer, _MAX_JSON_BYTES)
             media_type = answer.headers.get("Content-Type", "").split(";")[0]
         digest = digest_of(data)
         if name.startswith("sha256:") and name != digest:
             raise ImageError(f"{self._name} gave other bytes for {name}: {digest}")
+        self._parse(data, f"manifests/{name}")
         return FetchedManifest(data, media_type, digest)
 
     def small_blob(self, digest: str) -> Mapping[str, Any]:
         """Fetches a JSON blob, such as an image's configuration."""
         with self._ask("GET", f"blobs/{digest}") as answer:
-            data = answer.read(_MAX_JSON_BYTES)
+            data = self._read(answer, _MAX_JSON_BYTES)
         if digest_of(data) != digest:
             raise ImageError(f"{self._name} gave other bytes for {digest}")
-        document: Mapping[str, Any] = json.loads(data)
+        return self._parse(data, f"blobs/{digest}")
+
+    def _read(self, answer: Any, most: int) -> bytes:
+        try:
+            data: bytes = answer.read(most)
+        except (OSError, http.client.HTTPException) as error:
+            raise _PassingError(
+                f"the registry {self._name} broke off its answer: {error}",
+                hint="check the network and the proxy, and try again",
+            ) from error
+        return data
+
+    def _parse(self, data: bytes, path: str) -> Mapping[str, Any]:
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise ImageError(
+                f"the registry {self._name} answered {path} with something that is no JSON object",
+                hint="a proxy or a sign-in page may stand between; open the address in a browser",
+            )
         return document
 
     def fetch_blob(self, descriptor: Mapping[str, Any], path: Path) -> None:
@@ -121,14 +143,17 @@ class Registry:
         """
         expected, left = str(descriptor["digest"]), int(descriptor["size"])
         digest = hashlib.sha256()
-        with self._ask("GET", f"blobs/{expected}") as answer, path.open("wb") as file:
-            while left > 0 and (chunk := answer.read(min(left, _CHUNK_BYTES))):
-                left -= len(chunk)
-                digest.update(chunk)
-                file.write(chunk)
-        if f"sha256:{digest.hexdigest()}" != expected:
-            path.unlink()
-            raise ImageError(f"{self._name} gave other bytes for {expected}")
+        try:
+            with self._ask("GET", f"blobs/{expected}") as answer, path.open("wb") as file:
+                while left > 0 and (chunk := self._read(answer, min(left, _CHUNK_BYTES))):
+                    left -= len(chunk)
+                    digest.update(chunk)
+                    file.write(chunk)
+            if f"sha256:{digest.hexdigest()}" != expected:
+                raise ImageError(f"{self._name} gave other bytes for {expected}")
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def push_blob(self, path: Path, digest: str) -> bool:
         """Uploads a blob that is not there yet.
@@ -138,6 +163,8 @@ class Registry:
         """
         try:
             self._ask("HEAD", f"blobs/{digest}").close()
+        except _ElsewhereError:
+            return False
         except NotThereError:
             pass
         else:
@@ -187,6 +214,8 @@ class Registry:
                 raise self._explain(method, path, error) from error
             # Also when a token was sent: one for reading is not one for writing.
             error.close()
+            if not self._is_own(error.url or url):
+                raise self._refused("another host that it names wants a login") from error
             self._authorization = self._authorize(error.headers.get("WWW-Authenticate", ""))
         if self._authorization is None:
             raise self._refused("it wants a login, and there is none")
@@ -210,7 +239,7 @@ class Registry:
             # Not to be carried to the storage that a registry sends its readers to.
             request.add_unredirected_header("Authorization", authorization)
         try:
-            return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - as above
+            return _OPENER.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError:
             raise
         except (OSError, http.client.HTTPException) as error:
@@ -222,9 +251,11 @@ class Registry:
 
     def _allowed_at(self, url: str) -> str | None:
         """Returns the `Authorization` for an address: only the registry's own gets it."""
+        return self._authorization if self._is_own(url) else None
+
+    def _is_own(self, url: str) -> bool:
         here, there = urllib.parse.urlsplit(self._base), urllib.parse.urlsplit(url)
-        same = (here.scheme, here.netloc) == (there.scheme, there.netloc)
-        return self._authorization if same else None
+        return (here.scheme, here.netloc) == (there.scheme, there.netloc)
 
     def _authorize(self, challenge: str) -> str | None:
         """Returns the `Authorization` that a challenge asks for; None without a login."""
@@ -276,6 +307,8 @@ class Registry:
                 f"{what} has no {path.partition('?')[0]}: {said}",
                 hint="check the image's name and tag",
             )
+        if HTTPStatus.MULTIPLE_CHOICES <= error.code < HTTPStatus.BAD_REQUEST:
+            return _ElsewhereError(f"{what} sends {method} elsewhere")
         kind = _PassingError if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ImageError
         return kind(f"{what} answered {error.code} to {method}: {said}")
 
@@ -286,8 +319,27 @@ class Registry:
         )
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a registry to its storage, but not with a HEAD.
+
+    urllib would make a GET of it, and an address that was signed for a HEAD refuses that; that
+    there is one says that the blob is there.
+    """
+
+    def redirect_request(self, req: urllib.request.Request, *told: Any) -> Any:
+        """Returns the request to go on with, or None to stay."""
+        return None if req.get_method() == "HEAD" else super().redirect_request(req, *told)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
 class _PassingError(ImageError):
     """A fault that may be gone at the next try."""
+
+
+class _ElsewhereError(ImageError):
+    """What was asked for is at another address, which is not followed."""
 
 
 def _last_words(error: urllib.error.HTTPError) -> str:

@@ -99,6 +99,7 @@ def _measure(
     verify: bool,
 ) -> int:
     engine = open_engine(release, trial)
+    fallback = engine.fallback
     try:
         if engine.options != trial.options:
             raise NotSoError(f"cannot be had on this box: it opens with {engine.options}")
@@ -106,7 +107,11 @@ def _measure(
             outcome = replay_golden(release, engine, clock)
             if not outcome.ok:
                 raise WrongAnswersError(f"answers wrongly on this box: {outcome.problems[0]}")
-        return _median_of_block(release, engine, clock)
+        median_ns = _median_of_block(release, engine, clock)
+        if engine.fallback != fallback:
+            # The CPU's time must not be kept as the card's.
+            raise NotSoError(f"the card failed while it was measured: {engine.fallback}")
+        return median_ns
     finally:
         engine.close()
 

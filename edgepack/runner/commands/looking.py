@@ -75,8 +75,10 @@ def _ask_daemon(options: argparse.Namespace, paths: BoxPaths) -> None:
 
     serve, serving = settings_of(options, paths).serve, read_serving(paths.state)
     # Without a mark, as in a state that cannot be written, the settings have the last word.
-    port = serve.port if serving is None or serving.port is None else serving.port
-    problem = ask_health(port, tls=serve.tls_key is not None)
+    port, tls = serve.port, serve.tls_key is not None
+    if serving is not None and serving.port is not None:
+        port, tls = serving.port, serving.tls
+    problem = ask_health(port, tls=tls)
     if problem is not None:
         raise DeviceError(problem, hint="edgepack-runner doctor says what is wrong here")
 

@@ -121,7 +121,8 @@ class Daemon:
         scheme = "http" if around.settings.serve.tls_key is None else "https"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         with ExitStack() as stack:
-            stack.enter_context(mark_serving(around.paths.state, port, around.clock))
+            tls = scheme == "https"
+            stack.enter_context(mark_serving(around.paths.state, port, around.clock, tls=tls))
             # `install` makes one; a container starts with an empty state.
             ensure_device_id(around.paths.state)
             self._start_sender(stack)

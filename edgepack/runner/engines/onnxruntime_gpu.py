@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,9 @@ _FOLDERS: Final = re.compile(r"(?:/[^\s/'\":,;]+)+/")
 #: ONNX Runtime writes the box's name into every failure of CUDA.
 #: Source: onnxruntime/core/providers/cuda/cuda_call.cc.
 _HOST: Final = re.compile(r"\s*;?\s*hostname=\S*")
+
+
+_Compute = Callable[[Sequence[Array]], list[Array]]
 
 
 def _tell_nobody(reason: str) -> None:
@@ -91,7 +95,8 @@ class OnnxRuntimeGpuEngine:
         self._ort = import_onnxruntime() if ort is None else ort
         self._cpu: OnnxRuntimeEngine | None = None
         self._spare: OnnxRuntimeEngine | None = None
-        self._compute: Callable[[Sequence[Array]], list[Array]] | None = None
+        self._compute: _Compute | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._fallback = request.verdict.fallback
         if self._fallback is None:
             self._open_on_gpu()
@@ -164,6 +169,8 @@ class OnnxRuntimeGpuEngine:
     def close(self) -> None:
         """Gives the sessions' memory back."""
         self._compute = None
+        if self._thread is not None:
+            self._thread.shutdown()
         for each in (self._cpu, self._spare):
             if each is not None:
                 each.close()
@@ -230,7 +237,7 @@ class OnnxRuntimeGpuEngine:
                     raise
                 self._effective = replace(options, io_binding=False)
             else:
-                self._compute = bound.run
+                self._compute = self._on_one_thread(bound.run) if options.cuda_graph else bound.run
                 return
         names = [spec.name for spec in self._inputs]
 
@@ -239,6 +246,16 @@ class OnnxRuntimeGpuEngine:
             return outputs
 
         self._compute = compute
+
+    def _on_one_thread(self, run: Callable[[Sequence[Array]], list[Array]]) -> _Compute:
+        """Lets one thread make every call: a recorded graph belongs to the one that recorded it.
+
+        Source: ONNX Runtime's page on the CUDA execution provider, "Using CUDA Graphs": Run() may
+        not be invoked from several threads.
+        """
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graph")
+        thread = self._thread
+        return lambda inputs: thread.submit(run, inputs).result()
 
     def _provider_options(self, provider: str, options: EngineOptions) -> dict[str, str]:
         if provider == CUDA:

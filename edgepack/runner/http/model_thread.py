@@ -128,7 +128,8 @@ class ModelThread:
         """Ends the thread after the call it is at; what waits is not answered any more."""
         with self._changed:
             self._closed = True
-            left, self._queue = self._queue, []
+            left, self._queue = [*self._gathered, *self._queue], []
+            self._gathered = []
             self._changed.notify()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._finish(left, [None] * len(left))
@@ -163,6 +164,7 @@ class ModelThread:
             taken, _ = choose(entries, self._rules(live), self._now_ns())
             batch, others = _split(entries, taken)
             left_ns -= live.expected_ns(sum(entry.rows for entry in batch))
+            left_ns -= sum(entry.job.beside_ns for entry in batch if entry.job is not None)
             if left_ns < 0:
                 break
             entries = others
@@ -262,7 +264,7 @@ class ModelThread:
 
 
 def _is_short(job: Job) -> bool:
-    return job.expected_ns <= INLINE_LIMIT_NS
+    return job.live.inline and job.expected_ns <= INLINE_LIMIT_NS
 
 
 def _split(entries: Sequence[_Entry], taken: Sequence[int]) -> tuple[list[_Entry], list[_Entry]]:

@@ -140,6 +140,7 @@ class Server:
             return None
         if (
             answer.part is None
+            and answer.live.inline
             and answer.expected_ns <= INLINE_LIMIT_NS
             and not answer.live.pending
         ):
@@ -161,7 +162,7 @@ class Server:
         Returns:
             Whether it answered; one that hangs does not return.
         """
-        if live.median_ns <= INLINE_LIMIT_NS and not live.pending:
+        if live.inline and live.median_ns <= INLINE_LIMIT_NS and not live.pending:
             return live.answers()
         return await self.model_thread.try_model(live)
 

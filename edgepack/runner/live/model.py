@@ -35,6 +35,8 @@ class LiveModel:
             are none.
         pending: Jobs of the model's thread that use this engine now or wait to.
         withdrawn: Whether it takes no new requests any more.
+        inline: Whether a short call may be made in the event loop. Never on a card: its calls
+            wait without computing here, and one that fails loads the model for the CPU.
     """
 
     release: Release
@@ -45,6 +47,7 @@ class LiveModel:
     call_ns: tuple[tuple[int, float], ...] = ()
     pending: int = 0
     withdrawn: bool = False
+    inline: bool = True
     _signature: Signature | None = field(default=None, init=False, repr=False)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgepack.formats.errors import QualityError
+from edgepack.formats.variants import RuntimeName
 from edgepack.runner.clock import Clock
 from edgepack.runner.engines.contract import Engine
 from edgepack.runner.live.model import LiveModel
@@ -89,7 +90,8 @@ def open_live_model(
         median_us=round(median_ns / 1000, 1),
         batch_size=sizes.most,
     )
-    return LiveModel(release, engine, recommender, median_ns, sizes, call_ns)
+    on_card = release.manifest.runtime.name is RuntimeName.ONNXRUNTIME_GPU
+    return LiveModel(*(release, engine, recommender, median_ns, sizes, call_ns), inline=not on_card)
 
 
 def time_calls(

@@ -7,8 +7,10 @@ import hashlib
 import io
 import json
 import os
+import platform
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +23,7 @@ from edgepack.formats.manifest import ExternalWheel
 from edgepack.runner.boot.archive import open_bundle
 from edgepack.runner.boot.external import take_wheel
 from edgepack.runner.boot.stage import Staged, StageRequest, StageSurroundings, stage
-from tests.bundles import honest_but_wrong, pack, release_files
+from tests.bundles import honest_but_wrong, pack, release_files, this_machine
 from tests.roots import QuickDisk, snapshot
 
 WHEEL = "brought-1.0-py3-none-any.whl"
@@ -118,8 +120,8 @@ def test_nothing_lies_there_twice(tmp_path: Path, packed: PackedBundle) -> None:
 
 
 def test_a_foreign_machine_is_no_hindrance(tmp_path: Path) -> None:
-    # The bundle's target is this machine; nothing of a machine is asked, so any would do.
-    packed = pack(tmp_path)
+    foreign = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    packed = pack(tmp_path, machine=replace(this_machine(), arch=foreign))
     folder = tmp_path / "deep" / "staged"
     put(packed, folder, state=Path("/data"), python="/usr/local/bin/python3.11")
     assert (folder / "runtime/bin/edgepack-runner").read_bytes().startswith(b"#!/usr/local/bin/")

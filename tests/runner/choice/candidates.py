@@ -16,6 +16,7 @@ from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.choice.settling import Box
 from edgepack.runner.choice.trials import Trial
 from edgepack.runner.engines import Engine
+from edgepack.runner.engines.contract import Array
 from edgepack.runner.release import Release
 from tests.runner.bench.boxes import PI_PLATFORM
 from tests.runner.simulators import CATALOGUE, HandClock, SimulatedEngine, write_release
@@ -58,6 +59,14 @@ def box_at(root: Path, here: Platform = PI_PLATFORM, *, version: str | None = "2
     return Box(SystemTree(root / "tree"), here, {}, ["", str(root / "nowhere"), str(site)])
 
 
+class FailingCard(SimulatedEngine):
+    """An engine whose card fails at the first call; the CPU answers."""
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        self.fallback = "out of memory"
+        return super().run(inputs)
+
+
 class Bench:
     """Opens simulated engines and remembers in which order."""
 
@@ -68,6 +77,7 @@ class Bench:
         self.engines: list[SimulatedEngine] = []
         self.refused: set[str] = set()
         self.poisoned: set[str] = set()
+        self.falls_back: set[str] = set()
         self.opens_with: dict[str, EngineOptions] = {}
 
     def open(self, release: Release, trial: Trial) -> Engine:
@@ -78,9 +88,8 @@ class Bench:
         assert release.candidate.variant == trial.variant
         # Another catalogue ranks other items: wrong answers of a model that runs.
         catalogue = 16 if str(trial) in self.poisoned else CATALOGUE
-        engine = SimulatedEngine(
-            clock=self.clock, call_ns=self.call_ns[str(trial)], catalogue=catalogue
-        )
+        kind = FailingCard if str(trial) in self.falls_back else SimulatedEngine
+        engine = kind(clock=self.clock, call_ns=self.call_ns[str(trial)], catalogue=catalogue)
         engine.options = self.opens_with.get(str(trial), trial.options)
         self.engines.append(engine)
         return engine

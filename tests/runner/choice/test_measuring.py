@@ -126,3 +126,12 @@ def test_options_that_cannot_be_had_on_the_box_are_out_and_not_measured_as_other
     }
     assert len(notes.medians[_A]) == ROUNDS
     assert all(engine.closed for engine in bench.engines)
+
+
+def test_the_cpus_time_is_not_kept_as_that_of_a_card_that_failed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.falls_back = {str(_B)}
+    notes = _measure(bench, tmp_path, _A, _B)
+    assert notes.problems == {_B: "the card failed while it was measured: out of memory"}
+    assert len(notes.medians[_A]) == ROUNDS

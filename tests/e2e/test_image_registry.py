@@ -1,0 +1,98 @@
+"""What a registry may do besides answering as it should, over real connections."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from edgepack.build.image.credentials import Credentials
+from edgepack.build.image.media import digest_of
+from edgepack.build.image.reference import parse_reference
+from edgepack.build.image.registry import Registry
+from edgepack.formats.errors import ImageError
+
+_BLOB = b"layer" * 1000
+_DIGEST = digest_of(_BLOB)
+
+
+class _Strange(http.server.BaseHTTPRequestHandler):
+    """Answers each path as its script says: status, headers, body, and how much of that comes."""
+
+    script: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
+    seen: ClassVar[list[tuple[str, str, str | None]]] = []
+
+    def _answer(self) -> None:
+        path = self.path.partition("?")[0]
+        self.seen.append((self.command, path, self.headers.get("Authorization")))
+        status, headers, body = self.script[f"{self.command} {path}"]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815 - the server's own names
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    _Strange.script, _Strange.seen = {}, []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Strange) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        reference = parse_reference(f"127.0.0.1:{server.server_port}/shop:1", "tag")
+        yield Registry(
+            reference, lambda host, name: Credentials("shop", "right"), sleep=lambda seconds: None
+        )
+        server.shutdown()
+        thread.join()
+
+
+def test_a_sign_in_page_is_no_manifest(registry: Registry) -> None:
+    page = b"<html>Welcome to the shop's network</html>"
+    _Strange.script["GET /v2/shop/manifests/1"] = (200, {"Content-Type": "text/html"}, page)
+    with pytest.raises(ImageError, match="no JSON object") as caught:
+        registry.manifest("1")
+    assert "sign-in page" in str(caught.value.hint)
+
+
+def test_an_answer_that_is_broken_off_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
+    headers = {"Content-Length": str(len(_BLOB) + 1)}
+    _Strange.script[f"GET /v2/shop/blobs/{_DIGEST}"] = (200, headers, _BLOB[:100])
+    with pytest.raises(ImageError, match=r"broke off|other bytes"):
+        registry.fetch_blob({"digest": _DIGEST, "size": len(_BLOB)}, tmp_path / "blob")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_blob_whose_place_is_told_is_there_and_not_asked_for_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    path = f"/v2/shop/blobs/{_DIGEST}"
+    signed = {"Location": f"{registry._base}/signed-for-head"}
+    _Strange.script[f"HEAD {path}"] = (307, signed, b"")
+    (tmp_path / "blob").write_bytes(_BLOB)
+    assert registry.push_blob(tmp_path / "blob", _DIGEST) is False
+    assert [(method, place) for method, place, _ in _Strange.seen] == [("HEAD", path)]
+
+
+def test_a_login_does_not_follow_an_upload_to_another_host(
+    registry: Registry, tmp_path: Path
+) -> None:
+    elsewhere = registry._base.replace("127.0.0.1", "localhost") + "/elsewhere"
+    _Strange.script[f"HEAD /v2/shop/blobs/{_DIGEST}"] = (404, {}, b"{}")
+    _Strange.script["POST /v2/shop/blobs/uploads/"] = (202, {"Location": elsewhere}, b"")
+    _Strange.script["PUT /elsewhere"] = (401, {"WWW-Authenticate": "Basic"}, b"{}")
+    registry._authorization = Credentials("shop", "right").basic
+    (tmp_path / "blob").write_bytes(_BLOB)
+    with pytest.raises(ImageError, match="another host that it names wants a login"):
+        registry.push_blob(tmp_path / "blob", _DIGEST)
+    assert _Strange.seen[-1] == ("PUT", "/elsewhere", None)
