@@ -21,6 +21,7 @@ from edgepack.formats.device import DeviceFacts, Environment, GpuCard, GpuFacts,
 from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.options import EngineOptions
+from edgepack.formats.quality import QualityFacts
 from edgepack.formats.typed import (
     Count,
     Missing,
@@ -89,7 +90,7 @@ class BundleFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Which model file, and what it takes."""
+    """Which model file, what it takes, and how well it ranked before it was shipped."""
 
     name: Name
     version: Name
@@ -104,6 +105,7 @@ class ModelFacts:
     sequence_length: Count | None
     catalogue_size: Count | None
     top_k: Count | None
+    quality: QualityFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

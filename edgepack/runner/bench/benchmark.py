@@ -14,6 +14,7 @@ from edgepack.formats.canonical import sha256_hex
 from edgepack.formats.choice import Choice
 from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.options import EngineOptions
+from edgepack.formats.quality import quality_from_metrics
 from edgepack.formats.report import (
     BundleFacts,
     ColdFacts,
@@ -316,6 +317,7 @@ def _model_facts(release: Release) -> ModelFacts:
         sequence_length=model.sequence_length,
         catalogue_size=model.catalogue_size,
         top_k=model.top_k,
+        quality=quality_from_metrics(candidate.quality),
     )
 
 

@@ -1,0 +1,1 @@
+"""What a person asks of the reports: values in, values out, no database and no HTTP."""
