@@ -5,11 +5,14 @@ It is not aware of the store. Used by `edgepack.hub.asking`, the pages and the c
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgepack.hub.answers.rows import DeviceRow
-from edgepack.hub.answers.table import Table
+from edgepack.hub.answers.health import RANKS, WORDS, Condition
+from edgepack.hub.answers.rows import DeviceRow, ReleaseRow
+from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 
 #: Devices on one page.
 PAGE_SIZE: Final = 50
@@ -40,6 +43,17 @@ class FleetQuery:
     text: str = ""
     offset: int = 0
     limit: int = PAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCount:
+    """How many devices are alike in everything a filter asks for."""
+
+    condition: Condition
+    grade: str | None
+    release_id: int | None
+    box: str | None
+    devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +103,144 @@ class FleetAnswer:
     facets: tuple[Facet, ...]
     devices: tuple[DeviceRow, ...]
     table: Table
+
+
+#: The filters in the order they are shown.
+_FACETS: Final = {
+    "condition": "Condition",
+    "target": "Target",
+    "release": "Release",
+    "grade": "Grade",
+    "box": "Box",
+}
+_COLUMNS: Final = (
+    Column("device", "Device"),
+    Column("label", "Label"),
+    Column("condition", "Condition", help="The worst that is true of its last report"),
+    Column("target", "Target"),
+    Column("model", "Model"),
+    Column("version", "Version"),
+    Column("setup", "Runs", help="Runtime and variant"),
+    Column("box", "Box"),
+    Column("grade", "Grade", help="How far its last times can be trusted"),
+    Column("p50_ns", "p50", Unit.NS),
+    Column("p99_ns", "p99", Unit.NS),
+    Column("temperature_mc", "Temperature", Unit.TEMPERATURE_MC),
+    Column("reports", "Reports", Unit.COUNT),
+    Column("seen_ms", "Last seen", Unit.MOMENT_MS),
+    Column("release", "Release id"),
+)
+
+
+def fleet_answer(
+    query: FleetQuery,
+    counts: Sequence[DeviceCount],
+    devices: Sequence[DeviceRow],
+    releases: Mapping[int, ReleaseRow],
+    *,
+    now_ms: int,
+) -> FleetAnswer:
+    """Puts a page of the fleet together.
+
+    Args:
+        query: What was asked.
+        counts: Every device that the query's text leaves, by what filters ask for.
+        devices: The page.
+        releases: The releases that `counts` names, by row id.
+        now_ms: When it was read.
+
+    Returns:
+        The answer; `total` counts what the text leaves.
+    """
+    facets = tuple(_facet(key, title, query, counts, releases) for key, title in _FACETS.items())
+    matching = sum(each.devices for each in counts if _fits(each, query, releases))
+    return FleetAnswer(
+        query=query,
+        now_ms=now_ms,
+        total=sum(each.devices for each in counts),
+        matching=matching,
+        facets=facets,
+        devices=tuple(devices),
+        table=make_table("fleet", "Fleet", _COLUMNS, [device_record(each) for each in devices]),
+    )
+
+
+def device_record(device: DeviceRow) -> dict[str, Cell]:
+    """Returns a device as a row of the fleet's table."""
+    release, setup = device.release, device.setup
+    return {
+        "device": device.name,
+        "label": device.label,
+        "condition": str(device.condition),
+        "target": release.target if release else None,
+        "model": release.model if release else None,
+        "version": release.version if release else None,
+        "setup": f"{setup.runtime}, {setup.variant}" if setup else None,
+        "box": device.box,
+        "grade": device.grade,
+        "p50_ns": device.p50_ns,
+        "p99_ns": device.p99_ns,
+        "temperature_mc": device.temperature_mc,
+        "reports": device.reports,
+        "seen_ms": device.seen_ms,
+        "release": release.bundle_id if release else None,
+    }
+
+
+def _facet(
+    key: str,
+    title: str,
+    query: FleetQuery,
+    counts: Sequence[DeviceCount],
+    releases: Mapping[int, ReleaseRow],
+) -> Facet:
+    devices: Counter[str] = Counter()
+    titles: dict[str, str] = {}
+    for each in counts:
+        found = _value(each, key, releases)
+        if found is not None and _fits(each, query, releases, but=key):
+            value, titles[value] = found
+            devices[value] += each.devices
+    chosen = getattr(query, key)
+    if chosen is not None and chosen not in devices:
+        devices[chosen], titles[chosen] = 0, chosen
+
+    def order(value: str) -> tuple[int, str]:
+        if key == "condition":
+            return RANKS.get(Condition(value), 0) if value in list(Condition) else 0, value
+        return (0 if key == "grade" else -devices[value]), titles[value]
+
+    choices = tuple(
+        FacetChoice(value, titles[value], devices[value], value == chosen)
+        for value in sorted(devices, key=order)
+    )
+    return Facet(key, title, choices)
+
+
+def _fits(
+    count: DeviceCount, query: FleetQuery, releases: Mapping[int, ReleaseRow], *, but: str = ""
+) -> bool:
+    """Says whether every filter but one leaves these devices."""
+    for key in _FACETS:
+        wanted = getattr(query, key)
+        if key != but and wanted is not None:
+            found = _value(count, key, releases)
+            if found is None or found[0] != wanted:
+                return False
+    return True
+
+
+def _value(
+    count: DeviceCount, key: str, releases: Mapping[int, ReleaseRow]
+) -> tuple[str, str] | None:
+    """Returns what a filter looks at: the value in addresses and the one for people."""
+    release = releases.get(count.release_id) if count.release_id is not None else None
+    if key == "condition":
+        return str(count.condition), WORDS[count.condition]
+    if key == "target":
+        return (release.target, release.target) if release else None
+    if key == "release":
+        words = f"{release.model} {release.version}, {release.target}" if release else ""
+        return (release.bundle_id, words) if release else None
+    value = count.grade if key == "grade" else count.box
+    return None if value is None else (value, value)
