@@ -8,15 +8,20 @@ never mixed, and each box counts once. It is not aware of the store. Used by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from edgepack.hub.answers.rows import ContextRow
-from edgepack.hub.answers.spread import Spread
-from edgepack.hub.answers.table import Table
+from edgepack.hub.answers.grouping import known, newest_by_box
+from edgepack.hub.answers.quality import score_field, score_of, score_words
+from edgepack.hub.answers.refusing import Refusal
+from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
+from edgepack.hub.answers.spread import Spread, spread_of
+from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
+from edgepack.hub.answers.words import boxes as boxes_words
+from edgepack.hub.answers.words import options_words
 
 
 class Per(StrEnum):
@@ -59,44 +64,6 @@ class CompareQuery:
     precision: str | None = None
     release: str | None = None
     per: Per = Per.VARIANT
-
-
-@dataclass(frozen=True, slots=True)
-class FactChoice:
-    """One value of a fact that differs: in how many contexts, with how many newest runs."""
-
-    value: str
-    contexts: int
-    results: int
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A fact that is not the same in all selected contexts; the value with most runs first.
-
-    `fact` is its path, such as `box` or `method.duration`; `title` the same for people.
-    """
-
-    fact: str
-    title: str
-    choices: tuple[FactChoice, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a selection is not compared.
-
-    Attributes:
-        reason: In words.
-        differences: What differs and what one can narrow to; empty where nothing was selected.
-        contexts: The selected contexts, the one with most runs first.
-        table: The contexts as a table.
-    """
-
-    reason: str
-    differences: tuple[Difference, ...]
-    contexts: tuple[ContextRow, ...]
-    table: Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +142,214 @@ class CompareAnswer:
     score_name: str = ""
     tables: Mapping[Standing, Table] | None = None
     notes: tuple[str, ...] = ()
+
+
+_SETUP_COLUMNS: Final = (
+    Column("target", "Target"),
+    Column("runtime", "Runtime"),
+    Column("runtime_version", "Version"),
+    Column("provider", "Computed by"),
+    Column("variant", "Variant"),
+    Column("precision", "Precision"),
+    Column("options", "Options"),
+    Column("versions", "Releases"),
+    Column("boxes", "Boxes", Unit.COUNT, "Each box counts once, with its newest run"),
+)
+_P50_COLUMNS: Final = (
+    Column("p50_min_ns", "Lowest p50", Unit.NS),
+    Column("p50_p10_ns", "p50, 10 %", Unit.NS, "Nine boxes in ten are at or above it"),
+    Column("p50_p25_ns", "p50, 25 %", Unit.NS),
+    Column("p50_median_ns", "p50, median box", Unit.NS),
+    Column("p50_low_ns", "from", Unit.NS, "The interval that holds the median at 99 %"),
+    Column("p50_high_ns", "to", Unit.NS),
+    Column("p50_p75_ns", "p50, 75 %", Unit.NS),
+    Column("p50_p90_ns", "p50, 90 %", Unit.NS, "Nine boxes in ten are at or below it"),
+    Column("p50_max_ns", "Highest p50", Unit.NS),
+    Column("p99_boxes", "Boxes with p99", Unit.COUNT),
+    Column("p99_median_ns", "p99, median box", Unit.NS),
+    Column("p99_p90_ns", "p99, 90 %", Unit.NS),
+    Column("p99_max_ns", "Highest p99", Unit.NS),
+    Column("ready_median_ns", "Start to ready", Unit.NS),
+    Column("rss_peak_median_bytes", "Memory", Unit.BYTES),
+    Column("size_bytes", "Model file", Unit.BYTES),
+    Column("quality", "Quality", Unit.SHARE),
+    Column("on_front", "On the front", Unit.FLAG, "No other is better in one and as good in all"),
+    Column("release", "Release id", help="Empty where releases are together"),
+)
+_TITLES: Final = {
+    Standing.TRUSTED: "Trusted runs",
+    Standing.DOUBTFUL: "Doubtful runs",
+    Standing.EMULATED: "Emulated runs: no times of a box",
+}
+
+
+def refused(query: CompareQuery, refusal: Refusal) -> CompareAnswer:
+    """Returns the answer to a selection that is not compared."""
+    return CompareAnswer(query, refusal)
+
+
+def compare(
+    query: CompareQuery,
+    context: ContextRow,
+    rows: Sequence[StandingRow],
+    setups: Mapping[int, SetupRow],
+) -> CompareAnswer:
+    """Compares the setups of one context.
+
+    Args:
+        query: What was asked.
+        context: On what and how all rows were measured.
+        rows: The newest runs in it.
+        setups: Those that may be in the answer, by row id; rows of others are left out.
+
+    Returns:
+        The answer.
+    """
+    keys = {each.id: _key(each, query.per) for each in setups.values()}
+
+    def group_of(row: StandingRow) -> tuple[Standing, SetupKey] | None:
+        return (row.trust, keys[row.setup_id]) if row.setup_id in keys else None
+
+    found = newest_by_box(rows, group_of)
+    score = score_field(each.quality for each in setups.values())
+    groups: dict[Standing, list[Group]] = {}
+    for (trust, key), by_box in found.items():
+        groups.setdefault(trust, []).append(_group(key, list(by_box.values()), setups, score))
+    placed = {
+        trust: _ordered(_with_front(groups[trust]) if trust is Standing.TRUSTED else groups[trust])
+        for trust in Standing
+        if trust in groups
+    }
+    return CompareAnswer(
+        query=query,
+        refusal=None,
+        context=context,
+        groups=placed,
+        score_name=score_words(score),
+        tables={trust: _table(trust, each) for trust, each in placed.items()},
+        notes=_notes(placed),
+    )
+
+
+def _key(setup: SetupRow, per: Per) -> SetupKey:
+    alone = per is Per.RELEASE
+    return SetupKey(
+        target=setup.release.target,
+        runtime=setup.runtime,
+        runtime_version=setup.runtime_version,
+        provider=setup.provider,
+        variant=setup.variant,
+        format=setup.format,
+        precision=setup.precision,
+        threads=setup.threads,
+        options=options_words(setup),
+        version=setup.release.version if alone else "",
+        release=setup.release.bundle_id if alone else "",
+    )
+
+
+def _group(
+    key: SetupKey, rows: Sequence[StandingRow], setups: Mapping[int, SetupRow], score: str | None
+) -> Group:
+    used = [setups[each] for each in {row.setup_id for row in rows}]
+    used.sort(key=lambda each: (each.release.first_seen_ms, each.id), reverse=True)
+    newest = used[0]
+    return Group(
+        key=key,
+        boxes=len(rows),
+        versions=tuple(dict.fromkeys(each.release.version for each in used)),
+        p50=spread_of(known(row.p50_ns for row in rows)),
+        p99=spread_of(known(row.p99_ns for row in rows)),
+        ready=spread_of(known(row.ready_ns for row in rows)),
+        rss_peak=spread_of(known(row.rss_peak_bytes for row in rows)),
+        size_bytes=newest.size_bytes,
+        quality=newest.quality,
+        score=score_of(newest.quality, score),
+    )
+
+
+def _with_front(groups: Sequence[Group]) -> list[Group]:
+    """Marks what no other row beats; a row without a median or a needed score is not placed."""
+    needs_score = any(each.score is not None for each in groups)
+    able = [
+        each
+        for each in groups
+        if each.p50.median is not None and (each.score is not None or not needs_score)
+    ]
+    front = {
+        each.key for each in able if not any(_beats(_costs(other), _costs(each)) for other in able)
+    }
+    return [replace(each, on_front=each.key in front) for each in groups]
+
+
+def _costs(group: Group) -> tuple[float, ...]:
+    """What a row costs: latency, size, and the quality that is lost; less is better."""
+    return float(group.p50.median or 0), float(group.size_bytes), -(group.score or 0.0)
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def _ordered(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The lowest median first; what has none comes last, the most boxes first."""
+
+    def order(group: Group) -> tuple[bool, int, int, str]:
+        median = group.p50.median
+        return median is None, median or 0, -group.boxes, group.key.label
+
+    return tuple(sorted(groups, key=order))
+
+
+def _notes(groups: Mapping[Standing, Sequence[Group]]) -> tuple[str, ...]:
+    notes = []
+    if not groups.get(Standing.TRUSTED):
+        notes.append("There is no run here that can be trusted.")
+    for group in groups.get(Standing.TRUSTED, ()):
+        if group.p50.missing:
+            notes.append(f"{group.key.label}: {group.p50.missing}.")
+        if group.p99.boxes < group.boxes:
+            without = boxes_words(group.boxes - group.p99.boxes)
+            notes.append(f"{group.key.label}: no p99 from {without}, which made too few queries.")
+    return tuple(notes)
+
+
+def _table(trust: Standing, groups: Sequence[Group]) -> Table:
+    records = [_record(each) for each in groups]
+    return make_table(str(trust), _TITLES[trust], (*_SETUP_COLUMNS, *_P50_COLUMNS), records)
+
+
+def _record(group: Group) -> dict[str, Cell]:
+    key = group.key
+    p50, p99 = group.p50, group.p99
+    return {
+        "target": key.target,
+        "runtime": key.runtime,
+        "runtime_version": key.runtime_version,
+        "provider": key.provider,
+        "variant": key.variant,
+        "precision": key.precision,
+        "options": key.options,
+        "versions": ", ".join(group.versions),
+        "boxes": group.boxes,
+        "p50_min_ns": p50.minimum,
+        "p50_p10_ns": p50.p10,
+        "p50_p25_ns": p50.p25,
+        "p50_median_ns": p50.median,
+        "p50_low_ns": p50.low,
+        "p50_high_ns": p50.high,
+        "p50_p75_ns": p50.p75,
+        "p50_p90_ns": p50.p90,
+        "p50_max_ns": p50.maximum,
+        "p99_boxes": p99.boxes,
+        "p99_median_ns": p99.median,
+        "p99_p90_ns": p99.p90,
+        "p99_max_ns": p99.maximum,
+        "ready_median_ns": group.ready.median,
+        "rss_peak_median_bytes": group.rss_peak.median,
+        "size_bytes": group.size_bytes,
+        "quality": group.score,
+        "on_front": group.on_front,
+        "release": key.release,
+    }

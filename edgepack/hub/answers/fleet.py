@@ -89,7 +89,7 @@ class FleetAnswer:
     Attributes:
         query: What was asked.
         now_ms: When it was answered; silence is judged by it.
-        total: Devices there are, without revoked ones.
+        total: Devices that the query's text leaves; revoked ones never count.
         matching: Devices that all filters leave.
         facets: The filters with their counts.
         devices: This page of them.
@@ -150,7 +150,7 @@ def fleet_answer(
         now_ms: When it was read.
 
     Returns:
-        The answer; `total` counts what the text leaves.
+        The answer.
     """
     facets = tuple(_facet(key, title, query, counts, releases) for key, title in _FACETS.items())
     matching = sum(each.devices for each in counts if _fits(each, query, releases))

@@ -7,12 +7,19 @@ how they were measured can pass for a change. It is not aware of the store. Used
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from edgepack.hub.answers.rows import ContextRow, ReleaseRow
-from edgepack.hub.answers.table import Table
+from edgepack.formats.statistics import nearest_rank
+from edgepack.hub.answers.grouping import newest_by_box
+from edgepack.hub.answers.rows import ContextRow, ReleaseRow, SetupRow, StandingRow
+from edgepack.hub.answers.spread import median_interval
+from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
+from edgepack.hub.answers.words import boxes as boxes_words
 
 
 class Measure(StrEnum):
@@ -111,3 +118,257 @@ class ReleaseAnswer:
     summary: str
     table: Table
     doubtful_table: Table
+
+
+_CHANGE_COLUMNS: Final = (
+    Column("verdict", "Verdict"),
+    Column("measure", "Measure"),
+    Column("scenario", "Scenario"),
+    Column("box", "Box"),
+    Column("boxes", "Boxes", Unit.COUNT, "Boxes with both; each is compared with itself"),
+    Column("before_ns", "Before", Unit.NS, "The middle box"),
+    Column("after_ns", "After", Unit.NS, "The middle box"),
+    Column("ratio", "Change", Unit.RATIO, "The middle box's change"),
+    Column("low", "from", Unit.RATIO, "The interval that holds the median change at 99 %"),
+    Column("high", "to", Unit.RATIO),
+    Column("slower", "Slower boxes", Unit.COUNT),
+    Column("faster", "Faster boxes", Unit.COUNT),
+    Column("worst", "Worst box", Unit.RATIO),
+    Column("context", "Context"),
+)
+_RELEASE_COLUMNS: Final = (
+    Column("first_seen_ms", "First report", Unit.MOMENT_MS),
+    Column("model", "Model"),
+    Column("version", "Version"),
+    Column("target", "Target"),
+    Column("architecture", "Architecture"),
+    Column("devices", "Boxes now", Unit.COUNT, "Boxes whose last report is of it"),
+    Column("release", "Release id"),
+)
+_WORST_FIRST: Final = list(Verdict)
+
+
+def releases_answer(releases: Sequence[ReleaseRow]) -> ReleasesAnswer:
+    """Lists releases.
+
+    Args:
+        releases: The newest first, with `devices` counted.
+
+    Returns:
+        The answer.
+    """
+    records: list[dict[str, Cell]] = [
+        {
+            "first_seen_ms": each.first_seen_ms,
+            "model": each.model,
+            "version": each.version,
+            "target": each.target,
+            "architecture": each.architecture,
+            "devices": each.devices,
+            "release": each.bundle_id,
+        }
+        for each in releases
+    ]
+    table = make_table("releases", "Releases", _RELEASE_COLUMNS, records)
+    return ReleasesAnswer(tuple(releases), table)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRows:
+    """What the store has of two releases.
+
+    Attributes:
+        after: The release.
+        before: The one it is held against; None: there is none.
+        choices: Earlier releases that may be taken, the newest first.
+        setups: The setups of both, by row id.
+        standing: Their newest runs.
+        contexts: Those that the runs name, by row id.
+    """
+
+    after: ReleaseRow
+    before: ReleaseRow | None
+    choices: Sequence[ReleaseRow]
+    setups: Mapping[int, SetupRow]
+    standing: Sequence[StandingRow]
+    contexts: Mapping[int, ContextRow]
+
+
+def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
+    """Compares a release with an earlier one, each box with itself.
+
+    Args:
+        rows: What the store has of both.
+
+    Returns:
+        The answer.
+    """
+    release_ids = {each.id: each.release.id for each in rows.setups.values()}
+    before_id = rows.before.id if rows.before else None
+
+    def place(row: StandingRow) -> tuple[int, Standing, bool] | None:
+        release_id = release_ids.get(row.setup_id)
+        if release_id not in (rows.after.id, before_id):
+            return None
+        return row.context_id, row.trust, release_id == rows.after.id
+
+    groups = newest_by_box(rows.standing, place)
+    changes: dict[Standing, list[Change]] = {each: [] for each in Standing}
+    both: set[int] = set()
+    for (context_id, trust, is_after), after in groups.items():
+        before = groups.get((context_id, trust, False), {})
+        if not is_after or not before:
+            continue
+        both |= after.keys() & before.keys()
+        changes[trust] += _changes(rows.contexts[context_id], trust, before, after)
+    trusted = _ordered(changes[Standing.TRUSTED])
+    doubtful = _ordered(changes[Standing.DOUBTFUL])
+    boxes_after = len(
+        {box for (_, _, is_after), each in groups.items() if is_after for box in each}
+    )
+    return ReleaseAnswer(
+        release=rows.after,
+        before=rows.before,
+        choices=tuple(rows.choices),
+        changes=trusted,
+        doubtful=doubtful,
+        boxes_after=boxes_after,
+        boxes_both=len(both),
+        summary=_summary(rows.before, trusted, len(both)),
+        table=_table("changes", "Before and after, on the same boxes", trusted),
+        doubtful_table=_table("doubtful", "The same of runs that are not trusted", doubtful),
+    )
+
+
+def change_of(
+    context: ContextRow,
+    trust: Standing,
+    measure: Measure,
+    pairs: Iterable[tuple[int | None, int | None]],
+) -> Change:
+    """Judges one measure before and after.
+
+    Args:
+        context: On what and how both were measured.
+        trust: Whose runs.
+        measure: What it is.
+        pairs: (before, after) of each box, ns; a pair with a missing or zero value is left out.
+
+    Returns:
+        The change. Its interval is that of the median of log(after / before).
+
+    Source: the sign test's interval of a median (`spread.median_interval`); log ratios, so that
+    twice as slow and twice as fast weigh the same.
+    """
+    sound = [(b, a) for b, a in pairs if b is not None and a is not None and b > 0 and a > 0]
+    logs = sorted(math.log(a / b) for b, a in sound)
+    counts = {
+        "boxes": len(sound),
+        "slower": sum(a > b for b, a in sound),
+        "faster": sum(a < b for b, a in sound),
+    }
+    worst = math.exp(logs[-1]) if logs else None
+    interval = median_interval(logs)
+    if interval is None:
+        return Change(
+            context, trust, measure, before_ns=None, after_ns=None, ratio=None, low=None,
+            high=None, worst=worst, verdict=Verdict.TOO_FEW, **counts,
+        )  # fmt: skip
+    low, high = interval
+    return Change(
+        context,
+        trust,
+        measure,
+        before_ns=nearest_rank(sorted(b for b, _ in sound), 0.5),
+        after_ns=nearest_rank(sorted(a for _, a in sound), 0.5),
+        ratio=math.exp(_median(logs)),
+        low=math.exp(low),
+        high=math.exp(high),
+        worst=worst,
+        verdict=_verdict(low, high),
+        **counts,
+    )
+
+
+def _changes(
+    context: ContextRow,
+    trust: Standing,
+    before: Mapping[int, StandingRow],
+    after: Mapping[int, StandingRow],
+) -> list[Change]:
+    pairs = [(before[box], after[box]) for box in before.keys() & after.keys()]
+    measures = {
+        Measure.P50: [(b.p50_ns, a.p50_ns) for b, a in pairs],
+        Measure.P99: [(b.p99_ns, a.p99_ns) for b, a in pairs],
+        Measure.COLD_START: [(b.ready_ns, a.ready_ns) for b, a in pairs],
+    }
+    changes = [change_of(context, trust, each, values) for each, values in measures.items()]
+    return [each for each in changes if each.boxes]
+
+
+def _verdict(low: float, high: float) -> Verdict:
+    if low > 0:
+        return Verdict.SLOWER
+    return Verdict.FASTER if high < 0 else Verdict.NOT_SHOWN
+
+
+def _median(ordered: Sequence[float]) -> float:
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _ordered(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Regressions first, the largest of each kind on top."""
+
+    def order(change: Change) -> tuple[int, float, int]:
+        return _WORST_FIRST.index(change.verdict), -(change.ratio or 0.0), -change.boxes
+
+    return tuple(sorted(changes, key=order))
+
+
+def _summary(before: ReleaseRow | None, changes: Sequence[Change], both: int) -> str:
+    if before is None:
+        return "there is no earlier release of this model and target on any of its boxes"
+    if not both:
+        return f"no box has a run of {before.version} in the same context"
+    judged = [each for each in changes if each.verdict is not Verdict.TOO_FEW]
+    if not judged:
+        return f"{boxes_words(both)} with both releases, too few in any one context for a verdict"
+    worst = judged[0]
+    if worst.verdict is Verdict.SLOWER:
+        more = sum(each.verdict is Verdict.SLOWER for each in judged) - 1
+        others = f"; {more} more got slower" if more else ""
+        return f"{_place(worst)} is {worst.words}{others}"
+    faster = [each for each in judged if each.verdict is Verdict.FASTER]
+    if not faster:
+        return f"no difference shown in {len(judged)} comparisons on {boxes_words(both)}"
+    best = min(faster, key=lambda each: each.ratio or 1.0)
+    return f"nothing got slower; {_place(best)} is {best.words}"
+
+
+def _place(change: Change) -> str:
+    measure = change.measure.replace("_", " ")
+    return f"{measure} of {change.context.scenario} on {change.context.box}"
+
+
+def _table(key: str, title: str, changes: Sequence[Change]) -> Table:
+    records: list[dict[str, Cell]] = [
+        {
+            "verdict": str(each.verdict),
+            "measure": each.measure.replace("_", " "),
+            "scenario": each.context.scenario,
+            "box": each.context.box,
+            "boxes": each.boxes,
+            "before_ns": each.before_ns,
+            "after_ns": each.after_ns,
+            "ratio": each.ratio,
+            "low": each.low,
+            "high": each.high,
+            "slower": each.slower,
+            "faster": each.faster,
+            "worst": each.worst,
+            "context": each.context.digest,
+        }
+        for each in changes
+    ]
+    return make_table(key, title, _CHANGE_COLUMNS, records)
