@@ -259,15 +259,7 @@ def _verdict(
     query: SelectQuery, rows: SelectRows, kinds: Sequence[KindOfBox], picks: Sequence[Pick]
 ) -> tuple[str, bool]:
     if rows.model is None:
-        if not rows.models:
-            return f"there are no reports for the target {query.target}", False
-        if query.model is not None:
-            known = ", ".join(rows.models)
-            return (
-                f"there are no reports of {query.model} for {query.target}, but of {known}",
-                False,
-            )
-        return f"the target has reports of {', '.join(rows.models)}; name one with --model", False
+        return _no_model(query, rows.models), False
     if not kinds:
         where = f" on {query.box}" if query.box else ""
         return f"no {query.scenario} run of {rows.model} for {query.target}{where}", False
@@ -291,6 +283,15 @@ def _verdict(
         parts = ", ".join(f"{name} on {n}" for name, n in firsts.most_common(4))
         words += f"; the kinds differ in what is first ({parts}): ask for one with --box"
     return f"{words}{left_out}", same and all(each.settled for each in kinds)
+
+
+def _no_model(query: SelectQuery, models: Sequence[str]) -> str:
+    if not models:
+        return f"there are no reports for the target {query.target}"
+    known = ", ".join(models)
+    if query.model is not None:
+        return f"there are no reports of {query.model} for {query.target}, but of {known}"
+    return f"the target has reports of {known}; name one with --model"
 
 
 def _table(
