@@ -205,16 +205,15 @@ def compare(
     Returns:
         The answer.
     """
-    keys = {each.id: _key(each, query.per) for each in setups.values()}
-
-    def group_of(row: StandingRow) -> tuple[Standing, SetupKey] | None:
-        return (row.trust, keys[row.setup_id]) if row.setup_id in keys else None
-
-    found = newest_by_box(rows, group_of)
+    keys = list(dict.fromkeys(_key(each, query.per) for each in setups.values()))
+    numbers = {key: i for i, key in enumerate(keys)}
+    places = {each.id: numbers[_key(each, query.per)] for each in setups.values()}
+    found = newest_by_box(rows, places)
     score = score_field(each.quality for each in setups.values())
     groups: dict[Standing, list[Group]] = {}
-    for (trust, key), by_box in found.items():
-        groups.setdefault(trust, []).append(_group(key, list(by_box.values()), setups, score))
+    for (trust, number), by_box in found.items():
+        group = _group(keys[number], list(by_box.values()), setups, score)
+        groups.setdefault(trust, []).append(group)
     placed = {
         trust: _ordered(_with_front(groups[trust]) if trust is Standing.TRUSTED else groups[trust])
         for trust in Standing

@@ -5,32 +5,31 @@ It is not aware of the store. Used by the comparison, the choice and the release
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 from edgepack.hub.answers.rows import StandingRow
-
-_Key = TypeVar("_Key", bound=Hashable)
+from edgepack.hub.answers.trust import Standing
 
 
 def newest_by_box(
-    rows: Iterable[StandingRow], key: Callable[[StandingRow], _Key | None]
-) -> dict[_Key, dict[int, StandingRow]]:
-    """Groups newest runs and keeps one a box.
+    rows: Iterable[StandingRow], places: Mapping[int, int]
+) -> dict[tuple[Standing, int], dict[int, StandingRow]]:
+    """Groups the newest runs of one context and keeps one a box.
 
     Args:
-        rows: Of any setups, contexts and trust.
-        key: The group of a row; None leaves the row out.
+        rows: Of one context.
+        places: The number of the group of each setup, by the setup's row id; rows of other setups
+            are left out. Numbers, since tens of thousands of rows are looked up.
 
     Returns:
-        For each group the newest row of each box, by the box's row id.
+        By trust and group number the newest row of each box, by the box's row id.
     """
-    groups: dict[_Key, dict[int, StandingRow]] = {}
+    groups: dict[tuple[Standing, int], dict[int, StandingRow]] = {}
     for row in rows:
-        group = key(row)
-        if group is None:
+        place = places.get(row.setup_id)
+        if place is None:
             continue
-        boxes = groups.setdefault(group, {})
+        boxes = groups.setdefault((row.trust, place), {})
         kept = boxes.get(row.device_id)
         # The setup settles runs of the same moment, so that the answer is always the same.
         if kept is None or (row.created_ms, row.setup_id) > (kept.created_ms, kept.setup_id):

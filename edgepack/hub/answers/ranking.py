@@ -51,32 +51,27 @@ def rank_kind(
         The ranking.
     """
     setups = _without_fallbacks(rows, setups)
-    keys = {each.id: VariantKey(each.runtime, each.variant) for each in setups.values()}
-
-    def group_of(row: StandingRow) -> tuple[VariantKey, Standing] | None:
-        return (keys[row.setup_id], row.trust) if row.setup_id in keys else None
-
-    groups = newest_by_box(rows, group_of)
+    of_key: dict[VariantKey, list[SetupRow]] = {}
+    for each in setups.values():
+        of_key.setdefault(VariantKey(each.runtime, each.variant), []).append(each)
+    keys = sorted(of_key)
+    places = {each.id: number for number, key in enumerate(keys) for each in of_key[key]}
+    groups = newest_by_box(rows, places)
     score = score_field(each.quality for each in setups.values())
     candidates = []
-    for key in sorted(set(keys.values())):
-        of_key = [each for each in setups.values() if keys[each.id] == key]
-        by_trust = {trust: list(groups.get((key, trust), {}).values()) for trust in Standing}
-        candidates.append(_candidate(key, of_key, by_trust, score, limits))
+    for number, key in enumerate(keys):
+        by_trust = {trust: list(groups.get((trust, number), {}).values()) for trust in Standing}
+        candidates.append(_candidate(key, of_key[key], by_trust, score, limits))
+    trusted = {
+        box for (trust, _), by_box in groups.items() if trust is Standing.TRUSTED for box in by_box
+    }
     placed = _placed(candidates)
     reason, settled = _verdict(placed)
     return KindOfBox(
         box=context.box,
         box_key=context.box_key,
         context=context.digest,
-        boxes=len(
-            {
-                box
-                for (_, trust), by_box in groups.items()
-                if trust is Standing.TRUSTED
-                for box in by_box
-            }
-        ),
+        boxes=len(trusted),
         candidates=tuple(placed),
         settled=settled,
         reason=reason,

@@ -203,36 +203,31 @@ def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
     Returns:
         The answer.
     """
-    release_ids = {each.id: each.release.id for each in rows.setups.values()}
-    before_id = rows.before.id if rows.before else None
-
-    def place(row: StandingRow) -> tuple[int, Standing, bool] | None:
-        release_id = release_ids.get(row.setup_id)
-        if release_id not in (rows.after.id, before_id):
-            return None
-        return row.context_id, row.trust, release_id == rows.after.id
-
-    groups = newest_by_box(rows.standing, place)
+    contexts = sorted(rows.contexts)
     changes: dict[Standing, list[Change]] = {each: [] for each in Standing}
     both: set[int] = set()
-    for (context_id, trust, is_after), after in groups.items():
-        before = groups.get((context_id, trust, False), {})
-        if not is_after or not before:
-            continue
-        both |= after.keys() & before.keys()
-        changes[trust] += _changes(rows.contexts[context_id], trust, before, after)
+    after_boxes: set[int] = set()
+    places = {each.id: int(each.release.id == rows.after.id) for each in rows.setups.values()}
+    by_context: dict[int, list[StandingRow]] = {each: [] for each in contexts}
+    for row in rows.standing:
+        by_context[row.context_id].append(row)
+    for context_id in contexts:
+        groups = newest_by_box(by_context[context_id], places)
+        for trust in Standing:
+            before, after = groups.get((trust, 0), {}), groups.get((trust, 1), {})
+            after_boxes |= after.keys()
+            if before and after:
+                both |= after.keys() & before.keys()
+                changes[trust] += _changes(rows.contexts[context_id], trust, before, after)
     trusted = _ordered(changes[Standing.TRUSTED])
     doubtful = _ordered(changes[Standing.DOUBTFUL])
-    boxes_after = len(
-        {box for (_, _, is_after), each in groups.items() if is_after for box in each}
-    )
     return ReleaseAnswer(
         release=rows.after,
         before=rows.before,
         choices=tuple(rows.choices),
         changes=trusted,
         doubtful=doubtful,
-        boxes_after=boxes_after,
+        boxes_after=len(after_boxes),
         boxes_both=len(both),
         summary=_summary(rows.before, trusted, len(both)),
         table=_table("changes", "Before and after, on the same boxes", trusted),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from itertools import combinations
 from math import comb
 
@@ -55,7 +56,7 @@ def test_the_interval_is_as_narrow_as_99_percent_allow(boxes: int) -> None:
     rank = interval_rank(boxes)
 
     def error(k: int) -> float:
-        return 2 * sum(comb(boxes, i) for i in range(k)) / 2**boxes
+        return float(Fraction(2 * sum(comb(boxes, i) for i in range(k)), 2**boxes))
 
     if rank is None:
         assert boxes < 8

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, or_, select
 from edgepack.hub.answers.rows import ContextRow, StandingRow
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.store.reading.releases import json_object
+from edgepack.hub.store.reading.standing import STANDING_COLUMNS, standing_rows
 from edgepack.hub.store.schema import context, standing
 
 
@@ -96,24 +97,10 @@ def standing_in(
     Returns:
         One row for each box, setup and trust.
     """
-    statement = select(
-        standing.c.device_id,
-        standing.c.setup_id,
-        standing.c.trust,
-        standing.c.created_ms,
-        standing.c.p50_ns,
-        standing.c.p99_ns,
-        standing.c.ready_ns,
-        standing.c.rss_peak_bytes,
-        standing.c.samples_per_second,
-    ).where(standing.c.context_id == context_id)
+    statement = select(*STANDING_COLUMNS).where(standing.c.context_id == context_id)
     if setups is not None:
         statement = statement.where(standing.c.setup_id.in_(setups))
-    trusts = {str(each): each for each in Standing}
-    return [
-        StandingRow(device_id, setup_id, context_id, trusts[trust], *rest)
-        for device_id, setup_id, trust, *rest in connection.execute(statement)
-    ]
+    return standing_rows(connection.execute(statement))
 
 
 def _context_row(found: Row[Any]) -> ContextRow:

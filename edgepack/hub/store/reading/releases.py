@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from edgepack.hub.answers.rows import ReleaseRow, SetupRow, StandingRow
 from edgepack.hub.answers.trust import Standing
+from edgepack.hub.store.reading.standing import STANDING_COLUMNS, standing_rows
 from edgepack.hub.store.schema import device, release, setup, standing
 
 #: From how many newest runs it is told which release came before another.
@@ -96,26 +97,11 @@ def standing_of_setups(connection: Connection, setups: Collection[int]) -> list[
     """Reads the newest runs of some setups, emulated ones left out, in no order."""
     if not setups:
         return []
-    columns = (
-        standing.c.device_id,
-        standing.c.setup_id,
-        standing.c.context_id,
-        standing.c.trust,
-        standing.c.created_ms,
-        standing.c.p50_ns,
-        standing.c.p99_ns,
-        standing.c.ready_ns,
-        standing.c.rss_peak_bytes,
-    )
     kept = (Standing.TRUSTED, Standing.DOUBTFUL)
     found = connection.execute(
-        select(*columns).where(standing.c.setup_id.in_(setups), standing.c.trust.in_(kept))
+        select(*STANDING_COLUMNS).where(standing.c.setup_id.in_(setups), standing.c.trust.in_(kept))
     )
-    trusts = {str(each): each for each in Standing}
-    return [
-        StandingRow(device_id, setup_id, context_id, trusts[trust], *rest)
-        for device_id, setup_id, context_id, trust, *rest in found
-    ]
+    return standing_rows(found)
 
 
 def shared_boxes(connection: Connection, after: ReleaseRow) -> list[tuple[ReleaseRow, int]]:
