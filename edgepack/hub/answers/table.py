@@ -102,7 +102,12 @@ class Table:
             "table": self.key,
             "title": self.title,
             "columns": [
-                {"key": each.key, "title": each.title, "unit": str(each.unit)}
+                {
+                    "key": each.key,
+                    "title": each.title,
+                    "unit": str(each.unit),
+                    "help": each.help,
+                }
                 for each in self.columns
             ],
             "rows": self.records(),
@@ -139,6 +144,27 @@ def make_table(
     """Makes a table of mappings; a field that a mapping lacks is None."""
     rows = tuple(tuple(record.get(each.key) for each in columns) for record in records)
     return Table(key, title, tuple(columns), rows, note)
+
+
+def table_from_json(value: Mapping[str, Any]) -> Table:
+    """Reads what `to_json` wrote.
+
+    Raises:
+        KeyError: A part is missing.
+        TypeError: A part is of another kind.
+        ValueError: A unit or a cell is none that is known.
+    """
+    columns = [
+        Column(str(each["key"]), str(each["title"]), Unit(each["unit"]), str(each.get("help", "")))
+        for each in value["columns"]
+    ]
+    for record in value["rows"]:
+        for cell in record.values():
+            if cell is not None and not isinstance(cell, str | int | float):
+                raise ValueError(f"a cell holds {type(cell).__name__}")
+    return make_table(
+        str(value["table"]), str(value["title"]), columns, value["rows"], str(value["note"])
+    )
 
 
 def format_cell(cell: Cell, unit: Unit) -> str:

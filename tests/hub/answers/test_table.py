@@ -20,6 +20,7 @@ from edgepack.hub.answers.table import (
     format_ns,
     format_size,
     make_table,
+    table_from_json,
 )
 
 COLUMNS = (Column("name", "Name"), Column("p50_ns", "p50", Unit.NS), Column("ok", "OK", Unit.FLAG))
@@ -51,8 +52,7 @@ def test_any_text_survives_csv_and_json(rows: list[tuple[Cell, ...]]) -> None:
     for row, line in zip(rows, read[1:], strict=True):
         # Python's reader takes a carriage return inside quotes as it is.
         assert line[0].removeprefix("'") == str(row[0]).removeprefix("'")
-    records = json.loads(json.dumps(table.to_json()))["rows"]
-    assert [record["name"] for record in records] == [row[0] for row in rows]
+    assert table_from_json(json.loads(json.dumps(table.to_json()))) == table
 
 
 def test_json_says_the_units_and_names_the_cells() -> None:
@@ -61,9 +61,9 @@ def test_json_says_the_units_and_names_the_cells() -> None:
         "table": "t",
         "title": "T",
         "columns": [
-            {"key": "name", "title": "Name", "unit": "text"},
-            {"key": "p50_ns", "title": "p50", "unit": "ns"},
-            {"key": "ok", "title": "OK", "unit": "flag"},
+            {"key": "name", "title": "Name", "unit": "text", "help": ""},
+            {"key": "p50_ns", "title": "p50", "unit": "ns", "help": ""},
+            {"key": "ok", "title": "OK", "unit": "flag", "help": ""},
         ],
         "rows": [{"name": "a", "p50_ns": 5, "ok": None}],
         "note": "n",
