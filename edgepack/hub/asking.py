@@ -73,7 +73,12 @@ def fleet(connection: Connection, query: FleetQuery, *, now_ms: int) -> FleetAns
 
 
 def device(
-    connection: Connection, name: str, *, now_ms: int, days: int | None = None
+    connection: Connection,
+    name: str,
+    *,
+    now_ms: int,
+    days: int | None = None,
+    limit: int = MAX_REPORTS,
 ) -> DeviceAnswer | None:
     """Answers with one box over time.
 
@@ -81,7 +86,8 @@ def device(
         connection: The store.
         name: The box's name.
         now_ms: The moment by which silence is judged.
-        days: How far back; None: everything, up to `MAX_REPORTS` reports.
+        days: How far back; None: everything.
+        limit: The most reports, the newest ones.
 
     Returns:
         The answer, or None for an unknown box.
@@ -90,11 +96,9 @@ def device(
     if found is None:
         return None
     since_ms = 0 if days is None else now_ms - days * DAY_MS
-    reports = read_history.read_reports(
-        connection, found.id, since_ms=since_ms, limit=MAX_REPORTS + 1
-    )
-    cut = len(reports) > MAX_REPORTS
-    reports = reports[:MAX_REPORTS]
+    reports = read_history.read_reports(connection, found.id, since_ms=since_ms, limit=limit + 1)
+    cut = len(reports) > limit
+    reports = reports[:limit]
     oldest_ms = reports[-1].created_ms if reports else since_ms
     runs = read_history.read_runs(connection, found.id, since_ms=oldest_ms)
     days_kept = read_history.read_history(connection, found.id, since_day=since_ms // DAY_MS)

@@ -6,7 +6,7 @@ It is not aware of the store. Used by the comparison.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,6 +55,10 @@ class Refusal:
 
 #: A fact that one of two contexts does not have at all.
 _ABSENT: Final = "-"
+#: What a kind of box is made of; where the box already tells two contexts apart these say nothing.
+_OF_THE_BOX: Final = frozenset(
+    {"arch", "board", "cpu", "cores", "memory_gib", "gpu", "virtualised", "emulated"}
+)
 #: Named in a refusal's sentence; the others are in its list.
 _NAMED: Final = 4
 
@@ -95,7 +99,11 @@ def differences_of(contexts: Sequence[ContextRow]) -> tuple[Difference, ...]:
         The facts; scenario, model and box first.
     """
     flat = [_facts(each) for each in contexts]
-    paths = list(dict.fromkeys(path for facts in flat for path in facts))
+    paths = [
+        path
+        for path in dict.fromkeys(path for facts in flat for path in facts)
+        if path not in _OF_THE_BOX or not _is_told_by_the_box(path, flat)
+    ]
     differences = []
     for path in paths:
         values: Counter[str] = Counter()
@@ -115,6 +123,13 @@ def has_facts(context: ContextRow, wanted: Sequence[tuple[str, str]]) -> bool:
     """Says whether a context has all of some facts, as a `Difference` names them."""
     facts = _facts(context)
     return all(facts.get(path, _ABSENT) == value for path, value in wanted)
+
+
+def _is_told_by_the_box(path: str, flat: Sequence[Mapping[str, str]]) -> bool:
+    by_box: dict[str, set[str]] = {}
+    for facts in flat:
+        by_box.setdefault(facts["box"], set()).add(facts.get(path, _ABSENT))
+    return all(len(values) == 1 for values in by_box.values())
 
 
 def _facts(context: ContextRow) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Before and after a release, on the same boxes.
 
-Each box is compared with itself, in one context at a time, so that neither the mix of boxes nor
-how they were measured can pass for a change. It is not aware of the store. Used by
-`edgepack.hub.asking`, the pages and the command line.
+Each box is compared with itself, measured the same way, so that neither the mix of boxes nor how
+they were measured can pass for a change. What the model takes and gives may differ, for that is
+what a release brings: a larger catalogue that makes it slower is a regression. It is not aware of
+the store. Used by `edgepack.hub.asking`, the pages and the command line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edgepack.hub.answers.spread import median_interval
 from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words
+from edgepack.hub.answers.words import flat_facts
 
 
 class Measure(StrEnum):
@@ -44,7 +46,7 @@ class Change:
     """One measure before and after, over boxes that have both.
 
     Attributes:
-        context: On what and how.
+        context: On what and how, after.
         trust: Whose runs; both of a pair have the same.
         measure: What is compared.
         boxes: Pairs.
@@ -146,6 +148,8 @@ _RELEASE_COLUMNS: Final = (
     Column("release", "Release id"),
 )
 _WORST_FIRST: Final = list(Verdict)
+#: Facts of a context that the release itself brings.
+_OF_THE_RELEASE: Final = frozenset({"kind", "sequence_length", "catalogue_size", "top_k"})
 
 
 def releases_answer(releases: Sequence[ReleaseRow]) -> ReleasesAnswer:
@@ -203,22 +207,20 @@ def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
     Returns:
         The answer.
     """
-    contexts = sorted(rows.contexts)
     changes: dict[Standing, list[Change]] = {each: [] for each in Standing}
     both: set[int] = set()
     after_boxes: set[int] = set()
     places = {each.id: int(each.release.id == rows.after.id) for each in rows.setups.values()}
-    by_context: dict[int, list[StandingRow]] = {each: [] for each in contexts}
-    for row in rows.standing:
-        by_context[row.context_id].append(row)
-    for context_id in contexts:
-        groups = newest_by_box(by_context[context_id], places)
+    for alike in _measured_alike(rows):
+        groups = newest_by_box(alike, places)
         for trust in Standing:
             before, after = groups.get((trust, 0), {}), groups.get((trust, 1), {})
             after_boxes |= after.keys()
             if before and after:
                 both |= after.keys() & before.keys()
-                changes[trust] += _changes(rows.contexts[context_id], trust, before, after)
+                newest = max(after.values(), key=lambda row: (row.created_ms, row.context_id))
+                context = rows.contexts[newest.context_id]
+                changes[trust] += _changes(context, trust, before, after)
     trusted = _ordered(changes[Standing.TRUSTED])
     doubtful = _ordered(changes[Standing.DOUBTFUL])
     return ReleaseAnswer(
@@ -285,6 +287,26 @@ def change_of(
     )
 
 
+def _measured_alike(rows: ReleaseRows) -> list[list[StandingRow]]:
+    """Puts runs together whose contexts differ in nothing but what the release brings."""
+    names = {
+        key: (
+            context.scenario,
+            context.box_key,
+            tuple(
+                each
+                for each in sorted(flat_facts(context.facts).items())
+                if each[0] not in _OF_THE_RELEASE
+            ),
+        )
+        for key, context in rows.contexts.items()
+    }
+    alike: dict[object, list[StandingRow]] = {}
+    for row in rows.standing:
+        alike.setdefault(names[row.context_id], []).append(row)
+    return list(alike.values())
+
+
 def _changes(
     context: ContextRow,
     trust: Standing,
@@ -325,10 +347,10 @@ def _summary(before: ReleaseRow | None, changes: Sequence[Change], both: int) ->
     if before is None:
         return "there is no earlier release of this model and target on any of its boxes"
     if not both:
-        return f"no box has a run of {before.version} in the same context"
+        return f"no box has a run of {before.version} that was measured the same way"
     judged = [each for each in changes if each.verdict is not Verdict.TOO_FEW]
     if not judged:
-        return f"{boxes_words(both)} with both releases, too few in any one context for a verdict"
+        return f"{boxes_words(both)} with both releases, too few alike for a verdict"
     worst = judged[0]
     if worst.verdict is Verdict.SLOWER:
         more = sum(each.verdict is Verdict.SLOWER for each in judged) - 1

@@ -94,7 +94,7 @@ def _fleet(answer: FleetAnswer) -> Sheet:
     lines = [f"{answer.matching:,} of {answer.total:,} devices; {first} to {first + shown - 1}"]
     if not shown:
         lines = [f"{answer.matching:,} of {answer.total:,} devices; none to show"]
-    lines += [f"{each.devices:,} × {each.value}: {each.title}" for each in conditions.choices]
+    lines += [f"{each.value}: {each.devices:,}, {each.title}" for each in conditions.choices]
     return Sheet("Fleet", tuple(lines), (answer.table,))
 
 
@@ -113,12 +113,11 @@ def _device(answer: DeviceAnswer) -> Sheet:
         )
     if device.revoked_ms is not None:
         lines.append(f"revoked at {format_moment(device.revoked_ms)}")
-    for each in answer.changes:
-        if each.before is not None:
-            lines.append(
-                f"{format_moment(each.created_ms)}: {each.before.version} became "
-                f"{each.release.version}"
-            )
+    lines += [
+        f"{format_moment(each.created_ms)}: {each.before.version} became {each.release.version}"
+        for each in answer.changes
+        if each.before is not None
+    ]
     return Sheet(device.name, tuple(lines), (answer.reports, answer.runs, answer.history))
 
 

@@ -14,7 +14,15 @@ from edgepack.formats.typed import check_value, from_plain
 from edgepack.hub.answers.rows import SetupRow
 
 #: What differs between contexts, for people; a path that is not here is shown as it is.
-FACT_TITLES: Final = {"scenario": "scenario", "model": "model", "box": "kind of box"}
+FACT_TITLES: Final = {
+    "box": "kind of box",
+    "cpu": "CPU",
+    "memory_gib": "memory in GiB",
+    "gpu": "graphics card",
+    "latency": "what the latency is of",
+    "max_batch": "most rows of a call",
+    "latency_bound_ns": "latency bound in ns",
+}
 
 
 def boxes(count: int) -> str:

@@ -56,6 +56,14 @@ def test_a_refusal_says_what_differs_and_lists_the_contexts_most_known_first() -
     }
 
 
+def test_what_a_box_is_made_of_is_named_only_where_its_words_do_not_tell() -> None:
+    one = replace(_context(1, 5, cores=4, arch="aarch64"), box="Pi 4, 4 cores")
+    other = replace(_context(2, 5, cores=2, arch="aarch64"), box="Pi 4, 2 cores")
+    assert [each.fact for each in differences_of([one, other])] == ["box"]
+    alike = replace(_context(3, 5, cores=4, arch="armv7l"), box="Pi 4, 4 cores")
+    assert [each.fact for each in differences_of([one, alike])] == ["arch"]
+
+
 def test_a_choice_that_was_offered_narrows_to_its_contexts() -> None:
     contexts = [_context(1, 1, governor="performance"), _context(2, 1, governor=None)]
     (difference,) = differences_of(contexts)
