@@ -8,19 +8,8 @@ from typing import Any
 import pytest
 
 from edgepack.formats.errors import BundleError, HubError
-from edgepack.formats.evidence import SCHEMA, Evidence, Limits, Pick, parse_evidence
-
-EVIDENCE = Evidence(
-    created="2026-03-01T12:00:00Z",
-    source="https://hub.example",
-    target="arm64",
-    model="session",
-    scenario="single_stream",
-    limits=Limits(max_p99_ns=5_000_000),
-    picks=(Pick("litert", "tflite-fp32", 1.0, 0.9, 1.1, 1_000_000, 20, 1),),
-    settled=True,
-    reason="tflite-fp32 on litert is the fastest",
-)
+from edgepack.formats.evidence import SCHEMA, parse_evidence
+from tests.evidence import EVIDENCE
 
 
 def _plain() -> dict[str, Any]:

@@ -8,16 +8,17 @@ never mixed, and each box counts once. It is not aware of the store. Used by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from edgepack.formats.report import Scenario
 from edgepack.hub.answers.grouping import known, newest_by_box
 from edgepack.hub.answers.quality import score_field, score_of, score_words
 from edgepack.hub.answers.refusing import Refusal
 from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
-from edgepack.hub.answers.spread import Spread, spread_of
+from edgepack.hub.answers.spread import Spread, minimum_boxes, spread_of
 from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words
@@ -101,6 +102,7 @@ class Group:
         p99: The boxes' p99, ns.
         ready: From process start to verified answers, ns.
         rss_peak: Memory, bytes.
+        samples_per_second: The middle box's throughput; None where it was not measured.
         size_bytes: The model file of the newest release.
         quality: What the newest release says of its quality (`QualityFacts`).
         score: The quality in one number, 0 to 1, by `score_name`; None where there is none.
@@ -115,6 +117,7 @@ class Group:
     p99: Spread
     ready: Spread
     rss_peak: Spread
+    samples_per_second: float | None
     size_bytes: int
     quality: Mapping[str, Any]
     score: float | None
@@ -147,35 +150,45 @@ class CompareAnswer:
 _SETUP_COLUMNS: Final = (
     Column("target", "Target"),
     Column("runtime", "Runtime"),
-    Column("runtime_version", "Version"),
-    Column("provider", "Computed by"),
+    Column("runtime_version", "Version", detail=True),
+    Column("provider", "Computed by", detail=True),
     Column("variant", "Variant"),
-    Column("precision", "Precision"),
+    Column("precision", "Precision", detail=True),
     Column("options", "Options"),
-    Column("versions", "Releases"),
+    Column(
+        "versions", "Releases", help="The newest and the oldest, where there are many", detail=True
+    ),
     Column("boxes", "Boxes", Unit.COUNT, "Each box counts once, with its newest run"),
 )
 _P50_COLUMNS: Final = (
-    Column("p50_min_ns", "Lowest p50", Unit.NS),
-    Column("p50_p10_ns", "p50, 10 %", Unit.NS, "Nine boxes in ten are at or above it"),
-    Column("p50_p25_ns", "p50, 25 %", Unit.NS),
-    Column("p50_median_ns", "p50, median box", Unit.NS),
-    Column("p50_low_ns", "from", Unit.NS, "The interval that holds the median at 99 %"),
-    Column("p50_high_ns", "to", Unit.NS),
-    Column("p50_p75_ns", "p50, 75 %", Unit.NS),
-    Column("p50_p90_ns", "p50, 90 %", Unit.NS, "Nine boxes in ten are at or below it"),
-    Column("p50_max_ns", "Highest p50", Unit.NS),
-    Column("p99_boxes", "Boxes with p99", Unit.COUNT),
-    Column("p99_median_ns", "p99, median box", Unit.NS),
-    Column("p99_p90_ns", "p99, 90 %", Unit.NS),
-    Column("p99_max_ns", "Highest p99", Unit.NS),
-    Column("ready_median_ns", "Start to ready", Unit.NS),
-    Column("rss_peak_median_bytes", "Memory", Unit.BYTES),
-    Column("size_bytes", "Model file", Unit.BYTES),
+    Column("p50_min_ns", "Lowest p50", Unit.NS, detail=True),
+    Column(
+        "p50_p10_ns", "p50 at 10 %", Unit.NS, "Nine boxes in ten are at or above it", detail=True
+    ),
+    Column("p50_p25_ns", "p50 at 25 %", Unit.NS, detail=True),
+    Column("p50_median_ns", "p50", Unit.NS, "The median box"),
+    Column(
+        "p50_low_ns", "from", Unit.NS, "The interval that holds the median at 99 %", detail=True
+    ),
+    Column("p50_high_ns", "to", Unit.NS, detail=True),
+    Column("p50_p75_ns", "p50 at 75 %", Unit.NS, detail=True),
+    Column(
+        "p50_p90_ns", "p50 at 90 %", Unit.NS, "Nine boxes in ten are at or below it", detail=True
+    ),
+    Column("p50_max_ns", "Highest p50", Unit.NS, detail=True),
+    Column("p99_boxes", "Boxes with p99", Unit.COUNT, detail=True),
+    Column("p99_median_ns", "p99", Unit.NS, detail=True),
+    Column("p99_p90_ns", "p99 at 90 %", Unit.NS, "Nine boxes in ten keep it"),
+    Column("p99_max_ns", "Highest p99", Unit.NS, detail=True),
+    Column("ready_median_ns", "Ready", Unit.NS, "From process start to verified answers"),
+    Column("samples_per_second", "Samples", Unit.PER_SECOND, "The median box", detail=True),
+    Column("rss_peak_median_bytes", "Memory", Unit.BYTES, detail=True),
+    Column("size_bytes", "Size", Unit.BYTES, "The model file"),
     Column("quality", "Quality", Unit.SHARE),
-    Column("on_front", "On the front", Unit.FLAG, "No other is better in one and as good in all"),
-    Column("release", "Release id", help="Empty where releases are together"),
+    Column("on_front", "Front", Unit.FLAG, "No other is better in one and as good in all"),
+    Column("release", "Release id", help="Empty where releases are together", detail=True),
 )
+_SHOWN_VERSIONS: Final = 3
 _TITLES: Final = {
     Standing.TRUSTED: "Trusted runs",
     Standing.DOUBTFUL: "Doubtful runs",
@@ -225,7 +238,7 @@ def compare(
         context=context,
         groups=placed,
         score_name=score_words(score),
-        tables={trust: _table(trust, each) for trust, each in placed.items()},
+        tables={trust: _table(trust, each, context.scenario) for trust, each in placed.items()},
         notes=_notes(placed),
     )
 
@@ -261,10 +274,18 @@ def _group(
         p99=spread_of(known(row.p99_ns for row in rows)),
         ready=spread_of(known(row.ready_ns for row in rows)),
         rss_peak=spread_of(known(row.rss_peak_bytes for row in rows)),
+        samples_per_second=_middle(row.samples_per_second for row in rows),
         size_bytes=newest.size_bytes,
         quality=newest.quality,
         score=score_of(newest.quality, score),
     )
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    """Returns the median box's value; None with too few boxes for one."""
+    ordered = sorted(each for each in values if each is not None)
+    enough = len(ordered) >= minimum_boxes(0.5)
+    return ordered[(len(ordered) - 1) // 2] if enough else None
 
 
 def _with_front(groups: Sequence[Group]) -> list[Group]:
@@ -314,9 +335,20 @@ def _notes(groups: Mapping[Standing, Sequence[Group]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _table(trust: Standing, groups: Sequence[Group]) -> Table:
-    records = [_record(each) for each in groups]
-    return make_table(str(trust), _TITLES[trust], (*_SETUP_COLUMNS, *_P50_COLUMNS), records)
+def _table(trust: Standing, groups: Sequence[Group], scenario: str) -> Table:
+    """Makes the table; what Offline is about is its throughput."""
+    offline = scenario == Scenario.OFFLINE
+    columns = [
+        replace(each, detail=not offline) if each.key == "samples_per_second" else each
+        for each in (*_SETUP_COLUMNS, *_P50_COLUMNS)
+    ]
+    return make_table(str(trust), _TITLES[trust], columns, [_record(each) for each in groups])
+
+
+def _versions(versions: Sequence[str]) -> str:
+    if len(versions) <= _SHOWN_VERSIONS:
+        return ", ".join(versions)
+    return f"{versions[0]} … {versions[-1]} ({len(versions)})"
 
 
 def _record(group: Group) -> dict[str, Cell]:
@@ -330,7 +362,7 @@ def _record(group: Group) -> dict[str, Cell]:
         "variant": key.variant,
         "precision": key.precision,
         "options": key.options,
-        "versions": ", ".join(group.versions),
+        "versions": _versions(group.versions),
         "boxes": group.boxes,
         "p50_min_ns": p50.minimum,
         "p50_p10_ns": p50.p10,
@@ -346,6 +378,7 @@ def _record(group: Group) -> dict[str, Cell]:
         "p99_p90_ns": p99.p90,
         "p99_max_ns": p99.maximum,
         "ready_median_ns": group.ready.median,
+        "samples_per_second": group.samples_per_second,
         "rss_peak_median_bytes": group.rss_peak.median,
         "size_bytes": group.size_bytes,
         "quality": group.score,

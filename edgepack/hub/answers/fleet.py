@@ -115,20 +115,20 @@ _FACETS: Final = {
 }
 _COLUMNS: Final = (
     Column("device", "Device"),
-    Column("label", "Label"),
+    Column("label", "Label", detail=True),
     Column("condition", "Condition", help="The worst that is true of its last report"),
     Column("target", "Target"),
-    Column("model", "Model"),
+    Column("model", "Model", detail=True),
     Column("version", "Version"),
     Column("setup", "Runs", help="Runtime and variant"),
     Column("box", "Box"),
     Column("grade", "Grade", help="How far its last times can be trusted"),
     Column("p50_ns", "p50", Unit.NS),
     Column("p99_ns", "p99", Unit.NS),
-    Column("temperature_mc", "Temperature", Unit.TEMPERATURE_MC),
-    Column("reports", "Reports", Unit.COUNT),
+    Column("temperature_mc", "Temperature", Unit.TEMPERATURE_MC, detail=True),
+    Column("reports", "Reports", Unit.COUNT, detail=True),
     Column("seen_ms", "Last seen", Unit.MOMENT_MS),
-    Column("release", "Release id"),
+    Column("release", "Release id", detail=True),
 )
 
 

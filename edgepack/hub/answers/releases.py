@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from edgepack.formats.report import Scenario
 from edgepack.formats.statistics import nearest_rank
 from edgepack.hub.answers.grouping import newest_by_box
 from edgepack.hub.answers.rows import ContextRow, ReleaseRow, SetupRow, StandingRow
@@ -133,17 +134,17 @@ _CHANGE_COLUMNS: Final = (
     Column("ratio", "Change", Unit.RATIO, "The middle box's change"),
     Column("low", "from", Unit.RATIO, "The interval that holds the median change at 99 %"),
     Column("high", "to", Unit.RATIO),
-    Column("slower", "Slower boxes", Unit.COUNT),
-    Column("faster", "Faster boxes", Unit.COUNT),
+    Column("slower", "Slower boxes", Unit.COUNT, detail=True),
+    Column("faster", "Faster boxes", Unit.COUNT, detail=True),
     Column("worst", "Worst box", Unit.RATIO),
-    Column("context", "Context"),
+    Column("context", "Context", detail=True),
 )
 _RELEASE_COLUMNS: Final = (
     Column("first_seen_ms", "First report", Unit.MOMENT_MS),
     Column("model", "Model"),
     Column("version", "Version"),
     Column("target", "Target"),
-    Column("architecture", "Architecture"),
+    Column("architecture", "Architecture", detail=True),
     Column("devices", "Boxes now", Unit.COUNT, "Boxes whose last report is of it"),
     Column("release", "Release id"),
 )
@@ -221,8 +222,8 @@ def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
                 newest = max(after.values(), key=lambda row: (row.created_ms, row.context_id))
                 context = rows.contexts[newest.context_id]
                 changes[trust] += _changes(context, trust, before, after)
-    trusted = _ordered(changes[Standing.TRUSTED])
-    doubtful = _ordered(changes[Standing.DOUBTFUL])
+    trusted = _ordered(_cold_start_once(changes[Standing.TRUSTED]))
+    doubtful = _ordered(_cold_start_once(changes[Standing.DOUBTFUL]))
     return ReleaseAnswer(
         release=rows.after,
         before=rows.before,
@@ -334,6 +335,22 @@ def _median(ordered: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def _cold_start_once(changes: Sequence[Change]) -> list[Change]:
+    """Keeps one cold start a kind of box: it is a report's, and comes with each scenario."""
+
+    def weight(change: Change) -> tuple[int, bool]:
+        return change.boxes, change.context.scenario == Scenario.SINGLE_STREAM
+
+    kept: dict[str, Change] = {}
+    for each in changes:
+        if each.measure is Measure.COLD_START:
+            key = each.context.box_key
+            if key not in kept or weight(each) > weight(kept[key]):
+                kept[key] = each
+    others = [each for each in changes if each.measure is not Measure.COLD_START]
+    return [*others, *kept.values()]
+
+
 def _ordered(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Regressions first, the largest of each kind on top."""
 
@@ -364,8 +381,9 @@ def _summary(before: ReleaseRow | None, changes: Sequence[Change], both: int) ->
 
 
 def _place(change: Change) -> str:
-    measure = change.measure.replace("_", " ")
-    return f"{measure} of {change.context.scenario} on {change.context.box}"
+    if change.measure is Measure.COLD_START:
+        return f"cold start on {change.context.box}"
+    return f"{change.measure} of {change.context.scenario} on {change.context.box}"
 
 
 def _table(key: str, title: str, changes: Sequence[Change]) -> Table:
@@ -373,7 +391,7 @@ def _table(key: str, title: str, changes: Sequence[Change]) -> Table:
         {
             "verdict": str(each.verdict),
             "measure": each.measure.replace("_", " "),
-            "scenario": each.context.scenario,
+            "scenario": None if each.measure is Measure.COLD_START else each.context.scenario,
             "box": each.context.box,
             "boxes": each.boxes,
             "before_ns": each.before_ns,

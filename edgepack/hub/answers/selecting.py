@@ -84,7 +84,7 @@ _CANDIDATE_COLUMNS: Final = (
     Column("p99_ns", "p99", Unit.NS, "What nine boxes in ten keep"),
     Column("size_bytes", "Model file", Unit.BYTES),
     Column("quality", "Quality", Unit.SHARE),
-    Column("status", "Status"),
+    Column("status", "Status", detail=True),
     Column("reason", "Why"),
 )
 _PICK_COLUMNS: Final = (

@@ -52,12 +52,14 @@ class Column:
         title: Its name for people.
         unit: What it is counted in.
         help: One sentence where the title does not say enough.
+        detail: Whether it is left out where there is little room, as on a terminal.
     """
 
     key: str
     title: str
     unit: Unit = Unit.TEXT
     help: str = ""
+    detail: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -107,6 +109,7 @@ class Table:
                     "title": each.title,
                     "unit": str(each.unit),
                     "help": each.help,
+                    "detail": each.detail,
                 }
                 for each in self.columns
             ],
@@ -124,6 +127,13 @@ class Table:
         writer.writerow([column.key for column in self.columns])
         writer.writerows([_csv_cell(cell) for cell in row] for row in self.rows)
         return out.getvalue()
+
+    def brief(self) -> Table:
+        """Returns the table without its details."""
+        kept = [i for i, column in enumerate(self.columns) if not column.detail]
+        columns = tuple(self.columns[i] for i in kept)
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        return Table(self.key, self.title, columns, rows, self.note)
 
     def shown(self) -> list[list[str]]:
         """Returns the cells as people read them; a dash for None."""
@@ -155,7 +165,13 @@ def table_from_json(value: Mapping[str, Any]) -> Table:
         ValueError: A unit or a cell is none that is known.
     """
     columns = [
-        Column(str(each["key"]), str(each["title"]), Unit(each["unit"]), str(each.get("help", "")))
+        Column(
+            str(each["key"]),
+            str(each["title"]),
+            Unit(each["unit"]),
+            str(each.get("help", "")),
+            detail=bool(each.get("detail", False)),
+        )
         for each in value["columns"]
     ]
     for record in value["rows"]:

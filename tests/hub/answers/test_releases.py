@@ -141,6 +141,20 @@ def test_a_larger_catalogue_is_the_releases_doing_and_another_box_is_not() -> No
     assert answer.changes[0].ratio == pytest.approx(1.5)
 
 
+def test_a_cold_start_is_told_once_for_a_kind_of_box() -> None:
+    offline = replace(CONTEXT, id=2, digest="2" * 64, scenario="offline")
+    rows = []
+    for context_id in (1, 2):
+        rows += many(1, [100] * 9, context_id=context_id)
+        rows += many(2, [100] * 9, context_id=context_id)
+    contexts = {1: CONTEXT, 2: offline}
+    answer = release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, rows, contexts))
+    cold = [each for each in answer.changes if each.measure is Measure.COLD_START]
+    assert [each.context.scenario for each in cold] == ["single_stream"]
+    assert len(answer.changes) == 5
+    assert [r["scenario"] for r in answer.table.records() if r["measure"] == "cold start"] == [None]
+
+
 def test_doubtful_pairs_are_judged_apart() -> None:
     rows = [
         *many(1, [100] * 9, trust=Standing.DOUBTFUL),

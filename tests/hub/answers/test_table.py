@@ -61,9 +61,9 @@ def test_json_says_the_units_and_names_the_cells() -> None:
         "table": "t",
         "title": "T",
         "columns": [
-            {"key": "name", "title": "Name", "unit": "text", "help": ""},
-            {"key": "p50_ns", "title": "p50", "unit": "ns", "help": ""},
-            {"key": "ok", "title": "OK", "unit": "flag", "help": ""},
+            {"key": "name", "title": "Name", "unit": "text", "help": "", "detail": False},
+            {"key": "p50_ns", "title": "p50", "unit": "ns", "help": "", "detail": False},
+            {"key": "ok", "title": "OK", "unit": "flag", "help": "", "detail": False},
         ],
         "rows": [{"name": "a", "p50_ns": 5, "ok": None}],
         "note": "n",
@@ -124,6 +124,12 @@ def test_moments_are_utc_and_one_that_no_calendar_has_is_a_dash() -> None:
 )
 def test_each_unit_is_written_for_people(cell: Cell, unit: Unit, text: str) -> None:
     assert format_cell(cell, unit) == text
+
+
+def test_details_are_left_out_where_there_is_little_room() -> None:
+    columns = (Column("a", "A"), Column("b", "B", detail=True), Column("c", "C"))
+    table = Table("t", "T", columns, (("1", "2", "3"),), "n")
+    assert table.brief() == Table("t", "T", (columns[0], columns[2]), (("1", "3"),), "n")
 
 
 def test_every_unit_can_be_written() -> None:
