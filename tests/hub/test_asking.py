@@ -219,6 +219,11 @@ def test_one_context_is_compared_and_several_are_refused_with_a_way_out(fill: Fi
             assert answer.refusal is None
             assert answer.groups is not None
             assert answer.groups[Standing.TRUSTED][0].boxes == choice.results
+        part = asking.compare(connection, CompareQuery(box="pi 5"))
+        assert part.context is not None
+        assert part.context.box == "Raspberry Pi 5"
+        by_key = asking.compare(connection, CompareQuery(box=part.context.box_key))
+        assert by_key.context == part.context
         by_digest = asking.compare(connection, CompareQuery(context=fill.digest(pi5)))
         assert by_digest.context is not None
         assert by_digest.context.box == "Raspberry Pi 5"

@@ -45,7 +45,7 @@ class CompareQuery:
     Attributes:
         model: A model's name.
         scenario: `single_stream`, `offline` or `server`.
-        box: The `box_key` of a kind of box, or its words exactly.
+        box: The `box_key` of a kind of box, or a part of its words.
         context: A context's digest.
         facts: Facts of the context with the text of their value, as a `Refusal` names them.
         target: A target's name.

@@ -141,11 +141,19 @@ def _table(contexts: Sequence[ContextRow], differences: Sequence[Difference]) ->
     columns = (
         Column("context", "Context"),
         *(Column(each.fact, each.title.capitalize()) for each in differences),
+        Column("box_key", "Box key", help="Names the kind of box in a question"),
         Column("results", "Newest runs", Unit.COUNT),
     )
     records: list[dict[str, Cell]] = []
     for context in contexts:
         facts = _facts(context)
         differing = {each.fact: facts.get(each.fact, _ABSENT) for each in differences}
-        records.append({**differing, "context": context.digest, "results": context.results})
+        records.append(
+            {
+                **differing,
+                "context": context.digest,
+                "box_key": context.box_key,
+                "results": context.results,
+            }
+        )
     return make_table("contexts", "Contexts", columns, records)

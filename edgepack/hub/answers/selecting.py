@@ -39,7 +39,8 @@ class SelectQuery:
     Attributes:
         target: A target's name.
         model: A model's name; None: the only one the target has reports of.
-        box: The `box_key` of a kind of box or its words; None: every kind the target has.
+        box: The `box_key` of a kind of box or a part of its words; None: every kind the target
+            has.
         scenario: Whose latency counts.
         limits: What a variant must keep.
     """
@@ -199,7 +200,12 @@ def tables_of(query: SelectQuery, evidence: Evidence) -> SelectAnswer:
         evidence=evidence,
         picks=_table("picks", "Over all kinds of boxes", _PICK_COLUMNS, evidence.picks),
         kinds=tuple(
-            _table(each.box_key, f"{each.box}: {each.reason}", _CANDIDATE_COLUMNS, each.candidates)
+            _table(
+                each.box_key,
+                f"{each.box} [{each.box_key}]: {each.reason}",
+                _CANDIDATE_COLUMNS,
+                each.candidates,
+            )
             for each in evidence.kinds
         ),
         needed=make_table(

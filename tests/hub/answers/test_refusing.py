@@ -52,6 +52,7 @@ def test_a_refusal_says_what_differs_and_lists_the_contexts_most_known_first() -
     assert refusal.table.records()[0] == {
         "context": other.digest,
         "box": "Raspberry Pi 5",
+        "box_key": "pi4",
         "results": 50,
     }
 

@@ -39,7 +39,7 @@ def find_contexts(
         connection: The store.
         model: A model's name.
         scenario: A scenario.
-        box: A kind of box by its key or in its words.
+        box: A kind of box by its key, or a part of its words in any case.
         digest: A context's digest.
 
     Returns:
@@ -51,7 +51,8 @@ def find_contexts(
     if scenario is not None:
         statement = statement.where(context.c.scenario == scenario)
     if box is not None:
-        statement = statement.where(or_(context.c.box_key == box, context.c.box == box))
+        named = context.c.box.icontains(box, autoescape=True)
+        statement = statement.where(or_(context.c.box_key == box, named))
     if digest is not None:
         statement = statement.where(context.c.digest == digest)
     return [_context_row(each) for each in connection.execute(statement)]
