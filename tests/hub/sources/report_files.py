@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgepack.formats.canonical import sha256_hex
 from edgepack.formats.device import DeviceFacts, Environment
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.quality import QualityFacts
@@ -36,6 +37,8 @@ def make_report(
     device: str | None = "",
     grade: Grade = Grade.A,
     version: str = "1.0.0",
+    target: str = "arm64",
+    model: str = "session",
 ) -> Report:
     """Makes the report of a box.
 
@@ -46,6 +49,8 @@ def make_report(
         device: The box's id; one of its own by default, None for a box without.
         grade: How far it can be trusted.
         version: The release's.
+        target: What its bundle is for.
+        model: The model's name.
     """
     spec = parse_variant_name(variant)
     state = Environment(**_silent(*_STATE))
@@ -54,11 +59,9 @@ def make_report(
         created="2026-03-01T09:15:02Z",
         device_id=f"box-{number}" if device == "" else device,
         edgepack="0.1.0",
-        bundle=BundleFacts(
-            f"{version}{variant}".encode().hex().ljust(64, "0")[:64], "arm64", "b" * 64
-        ),
+        bundle=BundleFacts(sha256_hex(f"{target} {version} {variant}".encode()), target, "b" * 64),
         model=ModelFacts(
-            name="session",
+            name=model,
             version=version,
             kind="recommender",
             architecture="sasrec",
