@@ -48,6 +48,8 @@ from edgepack.hub.store.reading import releases as read_releases
 DAY_MS: Final = 86_400_000
 #: Three years of one report a day; a chart needs no more.
 MAX_REPORTS: Final = 1100
+#: SQLite takes 32,766 values in one statement.
+_FEW: Final = 1000
 
 
 def fleet(connection: Connection, query: FleetQuery, *, now_ms: int) -> FleetAnswer:
@@ -146,14 +148,11 @@ def compare(connection: Connection, query: CompareQuery) -> CompareAnswer:
         )
         if has_facts(each, query.facts)
     ]
-    counts = read_contexts.count_standing(connection, contexts=[each.id for each in found])
-    setups = {
-        key: each
-        for key, each in read_releases.setups_by_id(
-            connection, {each.setup_id for each in counts}
-        ).items()
-        if _is_asked_for(each, query)
-    }
+    # A few are looked up, many are read with all others: the answer is the same.
+    few = [each.id for each in found] if len(found) <= _FEW else None
+    counts = read_contexts.count_standing(connection, contexts=few)
+    known = read_releases.setups_by_id(connection, {each.setup_id for each in counts})
+    setups = {key: each for key, each in known.items() if _is_asked_for(each, query)}
     results: dict[int, int] = {}
     for each in counts:
         if each.setup_id in setups:

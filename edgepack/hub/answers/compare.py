@@ -132,7 +132,8 @@ class CompareAnswer:
         query: What was asked.
         refusal: Why nothing is compared; None where something is.
         context: On what and how everything below was measured; None with a refusal.
-        groups: The rows by trust, the lowest median first; a trust without rows is not in it.
+        groups: The rows by trust, the lowest median first; a trust without rows is not in it,
+            except for trusted ones.
         score_name: What `Group.score` is, in words; empty where no row has one.
         tables: The rows as tables, by trust.
         notes: Sentences on what could not be said, such as too few boxes.
@@ -227,6 +228,7 @@ def compare(
     for (trust, number), by_box in found.items():
         group = _group(keys[number], list(by_box.values()), setups, score)
         groups.setdefault(trust, []).append(group)
+    groups.setdefault(Standing.TRUSTED, [])
     placed = {
         trust: _ordered(_with_front(groups[trust]) if trust is Standing.TRUSTED else groups[trust])
         for trust in Standing

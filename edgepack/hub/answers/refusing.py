@@ -43,7 +43,7 @@ class Refusal:
     Attributes:
         reason: In words.
         differences: What differs and what one can narrow to; empty where nothing was selected.
-        contexts: The selected contexts, the one with most runs first.
+        contexts: The selected contexts, the one with most runs first, at most 200.
         table: The contexts as a table.
     """
 
@@ -59,6 +59,9 @@ _ABSENT: Final = "-"
 _OF_THE_BOX: Final = frozenset(
     {"arch", "board", "cpu", "cores", "memory_gib", "gpu", "virtualised", "emulated"}
 )
+#: A fleet with more of them is told the ones that most is known of.
+_MOST_CONTEXTS: Final = 200
+_MOST_CHOICES: Final = 50
 #: Named in a refusal's sentence; the others are in its list.
 _NAMED: Final = 4
 
@@ -80,7 +83,8 @@ def refuse_several(contexts: Sequence[ContextRow]) -> Refusal:
         f"the selection spans {len(ordered)} contexts, which differ in {', '.join(named)}{more}; "
         "times measured on or in different ways are not compared"
     )
-    return Refusal(reason, differences, tuple(ordered), _table(ordered, differences))
+    shown = tuple(ordered[:_MOST_CONTEXTS])
+    return Refusal(reason, differences, shown, _table(shown, differences))
 
 
 def refuse_nothing(selected: bool) -> Refusal:
@@ -114,7 +118,9 @@ def differences_of(contexts: Sequence[ContextRow]) -> tuple[Difference, ...]:
             results[value] += context.results or 0
         if len(values) > 1:
             ordered = sorted(values, key=lambda value: (-results[value], value))
-            choices = tuple(FactChoice(each, values[each], results[each]) for each in ordered)
+            choices = tuple(
+                FactChoice(each, values[each], results[each]) for each in ordered[:_MOST_CHOICES]
+            )
             differences.append(Difference(path, fact_title(path), choices))
     return tuple(differences)
 

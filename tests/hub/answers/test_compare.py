@@ -60,9 +60,12 @@ def test_trusted_doubtful_and_emulated_runs_are_never_mixed() -> None:
         assert len(answer.tables[trust]) == 1
 
 
-def test_without_trusted_runs_a_sentence_says_so() -> None:
+def test_without_trusted_runs_a_sentence_and_an_empty_table_say_so() -> None:
     answer = _compare([standing(1, 1, 100, trust=Standing.DOUBTFUL)], setup(1))
     assert answer.notes[0] == "There is no run here that can be trusted."
+    assert answer.tables is not None
+    assert list(answer.tables) == [Standing.TRUSTED, Standing.DOUBTFUL]
+    assert len(answer.tables[Standing.TRUSTED]) == 0
 
 
 def test_runs_of_setups_that_were_not_asked_for_are_left_out() -> None:

@@ -73,6 +73,15 @@ def test_a_choice_that_was_offered_narrows_to_its_contexts() -> None:
         assert len(left) == choice.contexts == 1
 
 
+def test_of_very_many_contexts_those_are_told_that_most_is_known_of() -> None:
+    contexts = [_context(i, i, cores=i) for i in range(1, 1001)]
+    refusal = refuse_several(contexts)
+    assert "1000 contexts" in refusal.reason
+    assert [each.results for each in refusal.contexts] == list(range(1000, 800, -1))
+    assert len(refusal.table) == 200
+    assert [each.results for each in refusal.differences[0].choices] == list(range(1000, 950, -1))
+
+
 def test_nothing_to_compare_is_said_in_two_ways() -> None:
     assert refuse_nothing(selected=True).reason == "no report fits the selection"
     assert refuse_nothing(selected=False).reason == "there are no reports yet"
