@@ -24,7 +24,7 @@ def newest_by_box(
     Returns:
         By trust and group number the newest row of each box, by the box's row id.
     """
-    groups: dict[tuple[Standing, int], dict[int, StandingRow]] = {}
+    groups: dict[tuple[str, int], dict[int, StandingRow]] = {}
     for row in rows:
         place = places.get(row.setup_id)
         if place is None:
@@ -34,7 +34,7 @@ def newest_by_box(
         # The setup settles runs of the same moment, so that the answer is always the same.
         if kept is None or (row.created_ms, row.setup_id) > (kept.created_ms, kept.setup_id):
             boxes[row.device_id] = row
-    return groups
+    return {(Standing(trust), place): boxes for (trust, place), boxes in groups.items()}
 
 
 def known(values: Iterable[int | None]) -> list[int]:

@@ -107,7 +107,7 @@ def _without_fallbacks(
         providers.setdefault(VariantKey(each.runtime, each.variant), Counter())[each.provider] += 0
     for row in rows:
         setup = setups.get(row.setup_id)
-        if setup is not None and row.trust is Standing.TRUSTED:
+        if setup is not None and row.trust == Standing.TRUSTED:
             providers[VariantKey(setup.runtime, setup.variant)][setup.provider] += 1
     usual = {key: max(sorted(found), key=found.__getitem__) for key, found in providers.items()}
     return {

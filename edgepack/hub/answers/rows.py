@@ -92,7 +92,7 @@ class DeviceRow:
 
 
 class StandingRow(NamedTuple):
-    """The newest run of a box for a setup and a context.
+    """The newest run of a box for a setup and a context; `trust` is a `Standing`'s text.
 
     A tuple: a comparison reads tens of thousands of them, and a frozen dataclass takes five times
     as long to make.
@@ -101,7 +101,7 @@ class StandingRow(NamedTuple):
     device_id: int
     setup_id: int
     context_id: int
-    trust: Standing
+    trust: str
     created_ms: int
     p50_ns: int | None
     p99_ns: int | None
