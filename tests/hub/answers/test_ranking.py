@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from edgepack.formats.evidence import Candidate, KindOfBox, Limits, Status
 from edgepack.hub.answers.ranking import ENOUGH_BOXES, rank_kind
 from edgepack.hub.answers.rows import SetupRow, StandingRow
@@ -129,3 +131,18 @@ def test_of_equal_latencies_the_smaller_file_comes_first() -> None:
 def test_a_run_without_a_median_is_not_counted() -> None:
     rows = [*many(1, [100] * 8), standing(99, 1, None)]
     assert _rank(rows, FP32).candidates[0].boxes == 8
+
+
+def test_what_is_called_settled_is_right_and_a_clear_difference_gets_settled() -> None:
+    rng = random.Random(17)
+    settled = wrong = 0
+    for _ in range(300):
+        # The true median of the int8 file is 10 % lower; boxes of a kind differ by 10 %.
+        slow = [int(1_000_000 * 2 ** rng.gauss(0, 0.14)) for _ in range(40)]
+        fast = [int(900_000 * 2 ** rng.gauss(0, 0.14)) for _ in range(40)]
+        kind = _rank([*many(1, slow), *many(2, fast, first_device=100)], FP32, INT8)
+        settled += kind.settled
+        wrong += kind.settled and kind.candidates[0].variant != "tflite-dynamic-int8"
+    # Both intervals would have to miss to the wrong side: 1 in 40,000.
+    assert wrong == 0
+    assert settled > 100
