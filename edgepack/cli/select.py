@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from edgepack.cli.console import print_json
 from edgepack.cli.field import opened, show_sheet, source_options
-from edgepack.cli.options import json_option
+from edgepack.cli.options import json_option, target_folders
+from edgepack.formats.evidence import Evidence
+from edgepack.formats.variants import runtime_format
 
 
 @click.command()
@@ -46,5 +49,37 @@ def select(
         evidence = source.select(query)
     if as_json:
         print_json(to_plain(evidence))
-    else:
-        show_sheet(sheet_of(tables_of(query, evidence)))
+        return
+    sheet = sheet_of(tables_of(query, evidence))
+    if unknown := never_reported(evidence):
+        line = f"allowed for {target}, and in no report: {', '.join(unknown)}"
+        sheet = replace(sheet, lines=(*sheet.lines, line))
+    show_sheet(sheet)
+
+
+def never_reported(evidence: Evidence) -> list[str]:
+    """Returns what the target's own file allows and no box has reported.
+
+    Args:
+        evidence: What the field says of the target.
+
+    Returns:
+        Such as `onnx-fp16 on onnxruntime`; nothing where there is no such target here.
+    """
+    try:
+        from edgepack.build.targets import list_targets, load_target
+    except ModuleNotFoundError:
+        # A host that only asks need not have what builds.
+        return []
+    folders = target_folders()
+    if not evidence.kinds or evidence.target not in list_targets(folders):
+        return []
+    target = load_target(evidence.target, folders)
+    known = {(each.runtime, each.variant) for kind in evidence.kinds for each in kind.candidates}
+    return [
+        f"{spec.name} on {runtime.name}"
+        for runtime in target.runtimes
+        for spec in target.variants
+        if spec.format is runtime_format(runtime.name)
+        and (str(runtime.name), spec.name) not in known
+    ]

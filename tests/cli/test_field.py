@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from sqlalchemy import Engine
 
 from edgepack.cli.field import fetch_evidence, printable, read_token
 from edgepack.cli.main import main
+from edgepack.cli.select import never_reported
 from edgepack.formats.errors import ConfigError
 from edgepack.formats.evidence import parse_evidence
+from tests.evidence import EVIDENCE
 from tests.hub.conftest import fill, store
 from tests.hub.stores import Filler
 
@@ -49,6 +52,22 @@ def test_select_ranks_and_says_why(path: str, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "tflite-dynamic-int8 on litert is the fastest: 1.00 ms" in printed
     assert "2.00 times the first's latency" in " ".join(printed.split())
+
+
+def test_select_names_what_the_target_allows_and_nobody_has_measured(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("select", "--target", "arm64", "--from", path) == 0
+    line = next(
+        each for each in capsys.readouterr().out.splitlines() if each.startswith("allowed for")
+    )
+    assert "onnx-fp32 on onnxruntime" in line
+    assert "tflite-fp16 on litert" in line
+    assert "tflite-dynamic-int8 on litert" not in line.replace("tflite-dynamic-int8-per", "")
+
+
+def test_a_target_that_is_not_known_here_has_nothing_that_is_missing() -> None:
+    assert never_reported(replace(EVIDENCE, target="somebody-elses")) == []
 
 
 def test_select_as_json_is_the_evidence(path: str, capsys: pytest.CaptureFixture[str]) -> None:
