@@ -139,15 +139,21 @@ def main_contexts(
         counts: Newest runs by the context's row id and trust.
 
     Returns:
-        One context a kind of box, the one with most trusted runs first.
+        One context a kind of box, the one with most trusted runs first. What was only emulated
+        is no kind of box, unless there is nothing else.
     """
 
     def weight(each: ContextRow) -> tuple[int, int, str]:
         trusted = counts.get((each.id, Standing.TRUSTED), 0)
         return -trusted, -sum(counts.get((each.id, trust), 0) for trust in Standing), each.digest
 
+    real = [
+        each
+        for each in contexts
+        if any(counts.get((each.id, trust)) for trust in (Standing.TRUSTED, Standing.DOUBTFUL))
+    ]
     best: dict[str, ContextRow] = {}
-    for each in sorted(contexts, key=weight):
+    for each in sorted(real or contexts, key=weight):
         best.setdefault(each.box_key, each)
     return list(best.values())
 
@@ -225,13 +231,14 @@ def _picks(kinds: Sequence[KindOfBox]) -> tuple[Pick, ...]:
         for each in kind.candidates
         if each.status is Status.OVER_LIMIT
     }
-    places: dict[VariantKey, list[tuple[Candidate, int]]] = {}
+    places: dict[VariantKey, list[_Place]] = {}
     for kind in kinds:
         ranked = [each for each in kind.candidates if each.status is Status.RANKED]
         for each in ranked:
             key = VariantKey(each.runtime, each.variant)
             if key not in out:
-                places.setdefault(key, []).append((each, ranked[0].p50_ns or 1))
+                place = _Place(each, ranked[0].p50_ns or 1, kind.boxes)
+                places.setdefault(key, []).append(place)
     picks = [_pick(key, found) for key, found in places.items()]
     # What is known on more kinds of boxes comes first: the rest is a guess for these.
     return tuple(
@@ -239,13 +246,23 @@ def _picks(kinds: Sequence[KindOfBox]) -> tuple[Pick, ...]:
     )
 
 
-def _pick(key: VariantKey, places: Sequence[tuple[Candidate, int]]) -> Pick:
-    weight = sum(each.boxes for each, _ in places)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A ranked variant on one kind of box, the fastest's latency there, and the boxes it has."""
+
+    candidate: Candidate
+    fastest_ns: int
+    boxes: int
+
+
+def _pick(key: VariantKey, places: Sequence[_Place]) -> Pick:
+    # A kind weighs the same for every variant, however many of its boxes have it already.
+    weight = sum(each.boxes for each in places)
 
     def average(name: str) -> float:
         total = sum(
-            each.boxes * math.log(max(getattr(each, name) or 1, 1) / max(best_ns, 1))
-            for each, best_ns in places
+            each.boxes * math.log(max(getattr(each.candidate, name) or 1, 1) / each.fastest_ns)
+            for each in places
         )
         return math.exp(total / weight)
 
@@ -255,8 +272,8 @@ def _pick(key: VariantKey, places: Sequence[tuple[Candidate, int]]) -> Pick:
         relative=average("p50_ns"),
         low=average("p50_low_ns"),
         high=average("p50_high_ns"),
-        p50_ns=places[0][0].p50_ns or 0,
-        boxes=weight,
+        p50_ns=places[0].candidate.p50_ns or 0,
+        boxes=sum(each.candidate.boxes for each in places),
         kinds=len(places),
     )
 
@@ -281,7 +298,7 @@ def _verdict(
     )
     best = picks[0]
     words = (
-        f"{best.variant} on {best.runtime} is the best over {len(kinds)} kinds of boxes: "
+        f"{best.variant} on {best.runtime} is the best over {_of(best.kinds, len(kinds))}: "
         f"{best.relative:.2f} times the fastest's latency on {boxes_words(best.boxes)}"
     )
     same = len(firsts) == 1 and best.kinds == len(kinds)
@@ -289,6 +306,10 @@ def _verdict(
         parts = ", ".join(f"{name} on {n}" for name, n in firsts.most_common(4))
         words += f"; the kinds differ in what is first ({parts}): ask for one with --box"
     return f"{words}{left_out}", same and all(each.settled for each in kinds)
+
+
+def _of(some: int, kinds: int) -> str:
+    return f"{kinds} kinds of boxes" if some == kinds else f"{some} of {kinds} kinds of boxes"
 
 
 def _no_model(query: SelectQuery, models: Sequence[str]) -> str:

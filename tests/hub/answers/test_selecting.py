@@ -61,8 +61,19 @@ def test_kinds_that_agree_settle_it_together() -> None:
         "tflite-dynamic-int8", 1.0, 30, 2,
     )  # fmt: skip
     assert best.p50_ns == 100
-    # The geometric mean of twenty times 2.0 and ten times 1.8.
+    # The geometric mean of twenty times 2.0 and ten times 1.8: the Pi 4 has twenty boxes.
     assert answer.picks[1].relative == pytest.approx(1.931, abs=0.001)
+
+
+def test_a_kind_of_box_weighs_the_same_for_a_variant_that_few_of_its_boxes_have() -> None:
+    # fp32 is three times as slow on the Pi 5, which is half of the fleet.
+    answer = _select(
+        (PI4, [*many(1, [100] * 92, first_device=100), *many(2, [120] * 8)]),
+        (PI5, [*many(1, [300] * 8, first_device=300), *many(2, [100] * 92, first_device=400)]),
+    ).evidence
+    assert [each.variant for each in answer.picks] == ["tflite-dynamic-int8", "tflite-fp32"]
+    assert answer.picks[0].relative == pytest.approx(1.2**0.5)
+    assert answer.picks[1].relative == pytest.approx(3**0.5)
 
 
 def test_kinds_that_differ_are_told_and_the_most_boxes_decide() -> None:
@@ -92,6 +103,7 @@ def test_a_variant_known_on_one_kind_only_comes_after_those_known_on_all() -> No
         (PI5, [*many(1, [50] * 10)]),
     ).evidence
     assert [each.variant for each in answer.picks] == ["tflite-fp32", "tflite-dynamic-int8"]
+    assert "tflite-fp32 on litert is the best over 2 kinds of boxes" in answer.reason
     assert not answer.settled
     assert "8 boxes (Raspberry Pi 5) with tflite-dynamic-int8 on litert" in answer.reason
 
@@ -133,6 +145,10 @@ def test_of_several_ways_of_measuring_a_kind_of_box_the_one_with_most_trusted_ru
         (PI5.id, Standing.DOUBTFUL): 5,
     }
     assert main_contexts([PI4, PI5, longer], counts) == [longer, PI5]
+    emulated = {(PI5.id, Standing.EMULATED): 90}
+    assert main_contexts([PI5, longer], {**counts, **emulated})[0] == longer
+    assert main_contexts([PI5], emulated) == [PI5]
+    assert main_contexts([PI5, PI4], {**emulated, (PI4.id, Standing.DOUBTFUL): 1}) == [PI4]
     assert "2 contexts with fewer runs left out" in _select((PI4, []), left_out=2).evidence.reason
 
 
