@@ -6,11 +6,11 @@ the command line may import it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edgepack.formats.errors import HubError
+from edgepack.formats.canonical import parse_json
+from edgepack.formats.errors import BundleError, HubError
 from edgepack.hub.answers.compare import CompareAnswer
 from edgepack.hub.answers.device import DeviceAnswer
 from edgepack.hub.answers.fleet import FleetAnswer
@@ -66,12 +66,22 @@ def sheet_of(answer: Answer) -> Sheet:
             return _select(answer)
 
 
-def sheet_from_json(value: Mapping[str, Any]) -> Sheet:
-    """Reads what `to_json` wrote.
+def parse_sheet(data: bytes) -> Sheet:
+    """Parses what a hub answered.
+
+    Args:
+        data: The bytes.
+
+    Returns:
+        The sheet.
 
     Raises:
-        HubError: It is something else.
+        HubError: Too long, not JSON, of another version, or no answer.
     """
+    try:
+        value = parse_json(data, what="the hub's answer")
+    except BundleError as error:
+        raise HubError(error.message) from error
     if value.get("schema") != SCHEMA:
         raise HubError(
             f"the hub's answer: schema {value.get('schema')!r:.80}, expected '{SCHEMA}'",
@@ -81,9 +91,10 @@ def sheet_from_json(value: Mapping[str, Any]) -> Sheet:
         return Sheet(
             str(value["title"]),
             tuple(str(each) for each in value["lines"]),
-            tuple(table_from_json(each) for each in value["tables"]),
+            # The first is the answer's own, so there is one.
+            (table_from_json(value["tables"][0]), *map(table_from_json, value["tables"][1:])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise HubError(f"the hub's answer cannot be read: {error!r:.200}") from error
 
 

@@ -160,6 +160,7 @@ def table_from_json(value: Mapping[str, Any]) -> Table:
     """Reads what `to_json` wrote.
 
     Raises:
+        AttributeError: A part is of another kind.
         KeyError: A part is missing.
         TypeError: A part is of another kind.
         ValueError: A unit or a cell is none that is known.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +18,7 @@ from edgepack.hub.answers.compare import CompareQuery
 from edgepack.hub.answers.fleet import FleetQuery
 from edgepack.hub.answers.params import Params, params_of
 from edgepack.hub.answers.selecting import SelectQuery
-from edgepack.hub.answers.sheet import Sheet, sheet_from_json
+from edgepack.hub.answers.sheet import Sheet, parse_sheet
 
 #: Ten thousand devices as JSON have about 5 MB.
 MAX_ANSWER_BYTES: Final = 64 * 2**20
@@ -105,12 +105,9 @@ class HubSource:
     def _sheet(self, path: str, params: Params) -> Sheet:
         data = self._get(path, params)
         try:
-            value: Any = json.loads(data)
-        except ValueError as error:
-            raise HubError(f"{self.name}: the answer is no JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise HubError(f"{self.name}: the answer is no object")
-        return sheet_from_json(value)
+            return parse_sheet(data)
+        except HubError as error:
+            raise HubError(f"{self.name}: {error.message}", hint=error.hint) from error
 
     def _get(self, path: str, params: Params) -> bytes:
         """Gets an answer.

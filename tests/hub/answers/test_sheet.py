@@ -11,7 +11,7 @@ from edgepack.hub import asking
 from edgepack.hub.answers.compare import CompareQuery
 from edgepack.hub.answers.fleet import FleetQuery
 from edgepack.hub.answers.selecting import SelectQuery
-from edgepack.hub.answers.sheet import Sheet, sheet_from_json, sheet_of
+from edgepack.hub.answers.sheet import Sheet, parse_sheet, sheet_of
 from tests.hub.stores import DAY_MS, NOW_MS, Filler
 
 
@@ -60,7 +60,7 @@ def test_every_answer_has_a_title_and_a_table_and_survives_the_wire(
     for sheet in sheets.values():
         assert sheet.title
         assert sheet.tables
-        assert sheet_from_json(json.loads(json.dumps(sheet.to_json()))) == sheet
+        assert parse_sheet(json.dumps(sheet.to_json()).encode()) == sheet
 
 
 def test_the_sentences_say_what_matters_first(sheets: dict[str, Sheet]) -> None:
@@ -88,6 +88,8 @@ def test_a_page_beyond_the_end_says_that_there_is_nothing_to_show(fill: Filler) 
         {"schema": "edgepack.answer/1"},
         {"schema": "edgepack.answer/1", "title": "t", "lines": [], "tables": [{}]},
         {"schema": "edgepack.answer/1", "title": "t", "lines": [], "tables": 5},
+        {"schema": "edgepack.answer/1", "title": "t", "lines": [], "tables": []},
+        {"schema": "edgepack.answer/1", "title": "t", "lines": [], "tables": ["x"]},
         {
             "schema": "edgepack.answer/1",
             "title": "t",
@@ -106,4 +108,4 @@ def test_a_page_beyond_the_end_says_that_there_is_nothing_to_show(fill: Filler) 
 )
 def test_what_is_no_answer_is_refused(value: dict[str, object]) -> None:
     with pytest.raises(HubError):
-        sheet_from_json(value)
+        parse_sheet(json.dumps(value).encode())
