@@ -5,6 +5,7 @@ The reports go the way of a hub's own intake. Used by `opening`.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def store_of_reports(path: Path, *, now_ms: int) -> Iterator[Engine]:
     """Makes a store of a file's reports, and removes it afterwards.
 
     Args:
-        path: One report as JSON, or one on each line.
+        path: Reports as JSON, one on each line or spread over lines as `report --show` prints.
         now_ms: When they count as received.
 
     Yields:
@@ -72,17 +73,36 @@ def _read(path: Path) -> bytes:
 
 
 def _split(data: bytes, path: Path) -> list[tuple[int, bytes]]:
-    """Returns the reports with the lines they begin at; a single report may be spread over lines.
+    """Returns the reports with the lines they begin at.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or what is spread over lines is not JSON.
     """
     lines = [(i, line) for i, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
     if not lines:
         raise ConfigError(f"{path}: there is no report in it")
-    if len(lines) > 1 and lines[0][1].strip() == b"{":
-        return [(1, data)]
-    return lines
+    return _split_spread(data, path) if lines[0][1].strip() == b"{" else lines
+
+
+def _split_spread(data: bytes, path: Path) -> list[tuple[int, bytes]]:
+    """Splits JSON values that follow each other and are each spread over lines."""
+    found: list[tuple[int, bytes]] = []
+    decoder = json.JSONDecoder()
+    try:
+        text = data.decode("utf-8")
+        at, line = 0, 1
+        while at < len(text):
+            if text[at].isspace():
+                line += text[at] == "\n"
+                at += 1
+                continue
+            _, end = decoder.raw_decode(text, at)
+            found.append((line, text[at:end].encode("utf-8")))
+            line += text.count("\n", at, end)
+            at = end
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    return found
 
 
 def _load(engine: Engine, reports: Sequence[tuple[int, bytes]], path: Path, now_ms: int) -> None:

@@ -90,12 +90,26 @@ def test_a_file_of_reports_goes_the_way_of_the_hubs_own_intake(tmp_path: Path) -
         assert raw == reports[0].to_bytes()
 
 
-def test_one_report_may_be_spread_over_lines(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    value = json.loads(make_report(1).to_bytes())
-    path.write_text(json.dumps(value, indent=2))
+def test_reports_may_be_spread_over_lines_as_the_runner_shows_them(tmp_path: Path) -> None:
+    path = tmp_path / "reports.json"
+    values = [json.loads(make_report(i).to_bytes()) for i in (1, 2)]
+    path.write_text("\n".join(json.dumps(each, indent=2) for each in values) + "\n")
     with open_source(str(path), token=None, now_ms=AFTER_MS) as source:
-        assert len(source.fleet(FleetQuery()).tables[0]) == 1
+        assert len(source.fleet(FleetQuery()).tables[0]) == 2
+    path.write_text(json.dumps(values[0], indent=2) + "\n{\n")
+    with (
+        pytest.raises(ConfigError, match="not JSON"),
+        open_source(str(path), token=None, now_ms=AFTER_MS),
+    ):
+        pass
+    values[1]["model"] = 5
+    path.write_text("\n".join(json.dumps(each, indent=2) for each in values))
+    second = json.dumps(values[0], indent=2).count("\n") + 2
+    with (
+        pytest.raises(ConfigError, match=f"line {second}: "),
+        open_source(str(path), token=None, now_ms=AFTER_MS),
+    ):
+        pass
 
 
 def test_a_box_without_an_id_counts_as_one_box_without_a_name(tmp_path: Path) -> None:
