@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine
-from tests.e2e.postgresql import postgresql_programs, postgresql_running
 
 from edgepack.hub import asking
 from edgepack.hub.answers.compare import CompareQuery, Per
@@ -17,26 +16,23 @@ from edgepack.hub.answers.selecting import SelectQuery
 from edgepack.hub.answers.sheet import Sheet, sheet_of
 from edgepack.hub.store.engine import open_engine
 from edgepack.hub.store.migrating import migrate
+from tests.e2e.postgresql import PostgreSQL
 from tests.hub.stores import DAY_MS, NOW_MS, Filler, open_store
 
 
 @pytest.fixture
-def engines(tmp_path: Path) -> Iterator[list[Engine]]:
+def engines(tmp_path: Path, postgresql: PostgreSQL) -> Iterator[list[Engine]]:
     """The same rows in a file and in a real PostgreSQL."""
-    programs = postgresql_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgresql_running(programs) as server:
-        made = [open_store(tmp_path), open_engine(server.new_database())]
-        migrate(made[1])
-        for engine in made:
-            filler = Filler(engine)
-            _fill(filler)
-            filler.connect().close()
-            filler.close()
-        yield made
-        for engine in made:
-            engine.dispose()
+    made = [open_store(tmp_path), open_engine(postgresql.new_database())]
+    migrate(made[1])
+    for engine in made:
+        filler = Filler(engine)
+        _fill(filler)
+        filler.connect().close()
+        filler.close()
+    yield made
+    for engine in made:
+        engine.dispose()
 
 
 def _fill(fill: Filler) -> None:
