@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from edgepack.build.artifacts import ConvertedVariant, Quality
+from edgepack.formats.evidence import Evidence, Pick
 from edgepack.formats.variants import RuntimeName
 
 
@@ -91,17 +92,18 @@ def choose(
     rows: Sequence[VariantRow],
     *,
     candidates: int = 1,
-    field_latency_ns: Mapping[tuple[RuntimeName, str], float] | None = None,
+    evidence: Evidence | None = None,
 ) -> Choice | None:
     """Picks a bundle's runtime and variants.
 
-    Of the rows that passed the gate and ran on the target, the one with the lowest latency in
-    field reports wins; where there are no reports, the one that makes the smallest bundle.
+    Of the rows that passed the gate and ran on the target, the one with the lowest trusted latency
+    in field reports wins. Of those that the field cannot tell apart from it, and where there are
+    no reports, the one that makes the smallest bundle.
 
     Args:
         rows: One target's rows.
         candidates: The most variants to pack; more than one lets the box measure them.
-        field_latency_ns: Trusted p50 in nanoseconds by (runtime, variant name), or None.
+        evidence: What the field says for this target and model, or None.
 
     Returns:
         The choice, or None when no row may ship.
@@ -109,32 +111,90 @@ def choose(
     able = [row for row in rows if row.verdict.may_ship or row.verdict is Verdict.NOT_RUN]
     if not able:
         return None
-    latency = field_latency_ns or {}
-    measured = [row for row in able if _key(row) in latency]
-    if measured:
-        ranked = sorted(measured, key=lambda row: (latency[_key(row)], *_size_order(row)))
-        best = ranked[0]
-        why = (
-            f"the lowest field latency, {latency[_key(best)] / 1000:.0f} µs, of "
-            f"{len(measured)} with reports from this kind of box"
-        )
+    # What the field has not measured comes after what it has: a box that gets several
+    # candidates measures them, and so the next build knows.
+    ranked = sorted(able, key=_size_order)
+    picks = _picks(able, evidence)
+    if picks:
+        measured = [row for row in ranked if _key(row) in picks]
+        best, why = _fastest_of(measured, picks)
+        by_latency = sorted(measured, key=lambda row: picks[_key(row)].relative)
+        unknown = [row for row in ranked if _key(row) not in picks]
+        ranked = [best, *(row for row in by_latency if row is not best), *unknown]
+        if evidence is not None and not evidence.settled:
+            why += "; more reports may still change that (`edgepack select` says which)"
     else:
-        ranked = sorted(able, key=_size_order)
         best = ranked[0]
-        why = _smallest_of(best, able)
+        why = _smallest_of(best, able, asked=evidence is not None)
     same_runtime = [row for row in ranked if row.runtime is best.runtime][:candidates]
     if len(same_runtime) > 1:
         why += f"; {len(same_runtime)} candidates are packed for the box to measure"
     return Choice(tuple(same_runtime), why)
 
 
-def _smallest_of(best: VariantRow, able: Sequence[VariantRow]) -> str:
+def _picks(
+    able: Sequence[VariantRow], evidence: Evidence | None
+) -> dict[tuple[RuntimeName, str], Pick]:
+    """Returns what the field says of the rows that may ship."""
+    if evidence is None:
+        return {}
+    keys = {(str(runtime), variant): (runtime, variant) for runtime, variant in map(_key, able)}
+    return {
+        keys[each.runtime, each.variant]: each
+        for each in evidence.picks
+        if (each.runtime, each.variant) in keys
+    }
+
+
+def _fastest_of(
+    measured: Sequence[VariantRow], picks: Mapping[tuple[RuntimeName, str], Pick]
+) -> tuple[VariantRow, str]:
+    """Picks the fastest, or the smallest of those that cannot be told apart from it.
+
+    Args:
+        measured: The rows with evidence, the smallest first.
+        picks: The evidence of each.
+    """
+    # What is known on more kinds of boxes comes first: the rest is a guess for these.
+    most = max(pick.kinds for pick in picks.values())
+    known = [row for row in measured if picks[_key(row)].kinds == most]
+    fastest = min(known, key=lambda row: picks[_key(row)].relative)
+    limit = picks[_key(fastest)].high
+    tied = [row for row in known if row is not fastest and picks[_key(row)].low <= limit]
+    best = min((fastest, *tied), key=_size_order)
+    pick = picks[_key(best)]
+    latency = f"{pick.p50_ns / 1000:.0f} µs on {_boxes(pick.boxes)}"
+    of = f"{len(measured)} with reports that count from this kind of box"
+    if len(measured) == 1:
+        of = "the only one with reports that count from this kind of box"
+    if best is fastest and not tied:
+        lowest = f"the lowest field latency, {latency}"
+        return best, f"{lowest}, {of}" if len(measured) == 1 else f"{lowest}, of {of}"
+    others = ", ".join(_words(row) for row in (fastest, *tied) if row is not best)
+    return best, (
+        f"field latency {latency}, which cannot be told apart from that of {others}; "
+        "the smallest of these"
+    )
+
+
+def _smallest_of(best: VariantRow, able: Sequence[VariantRow], *, asked: bool) -> str:
     ran = "passed the gate and ran on the target"
     if best.verdict is Verdict.NOT_RUN:
         ran = "passed the gate; none was run on the target"
     if len(able) == 1:
         return f"the only one that {ran}"
-    return f"the smallest of {len(able)} that {ran}; no field reports for this target yet"
+    reports = "no field reports that count of any of them yet"
+    if not asked:
+        reports = "no field reports for this target yet"
+    return f"the smallest of {len(able)} that {ran}; {reports}"
+
+
+def _words(row: VariantRow) -> str:
+    return f"{row.variant.spec.name} on {row.runtime}"
+
+
+def _boxes(count: int) -> str:
+    return "1 box" if count == 1 else f"{count} boxes"
 
 
 def _key(row: VariantRow) -> tuple[RuntimeName, str]:

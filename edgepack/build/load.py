@@ -52,6 +52,11 @@ def looks_like_model(path: Path) -> bool:
     return path.is_file() or path.suffix.lower() in _SUFFIXES
 
 
+def user_model_name(path: Path) -> str:
+    """Returns the name that a user's model file gets, such as `my_model` for `My model.keras`."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", path.stem).strip("_").lower() or "model"
+
+
 def load_user_model(
     path: Path, samples: Path | None, cache: Cache, gate: Gate | None = None
 ) -> TrainedModel:
@@ -89,7 +94,7 @@ def load_user_model(
     facts = json.loads((folder / "model.json").read_text())
     samples_path = folder / "samples.npz"
     return TrainedModel(
-        name=re.sub(r"[^A-Za-z0-9_]+", "_", path.stem).strip("_").lower() or "model",
+        name=user_model_name(path),
         version=facts["sha256"][:8],
         kind="tensor",
         architecture="unknown",

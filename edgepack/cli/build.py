@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgepack.cli.console import (
     make_table,
     print_json,
 )
+from edgepack.cli.field import HUB_VARIABLE, fetch_evidence, token_option
 from edgepack.cli.options import (
     cache_option,
     data_options,
@@ -74,6 +76,13 @@ _COLOURS = {"chosen": "bold green", "passed": "green", "not run": "yellow"}
 @click.option(
     "--mirror", metavar="URL", help="Debian mirror for target roots.  [default: apt's own sources]"
 )
+@click.option(
+    "--hub",
+    metavar="URL|FILE",
+    envvar=HUB_VARIABLE,
+    help="Choose by what boxes reported to this hub.  [default: $EDGEPACK_HUB]",
+)
+@token_option
 @data_options
 @jobs_option
 @cache_option
@@ -83,11 +92,13 @@ def build(**options: Any) -> None:
 
     Trains or loads the model, converts it to every variant the targets allow, checks each
     against the runtime without running it, measures what it does to the ranking, runs it on
-    the target's CPU with the target's own Python and wheels, chooses, and packs one file.
+    the target's CPU with the target's own Python and wheels, chooses, and packs one file. With a
+    hub it chooses by the latency that boxes of the target reported, as far as they did.
 
     \b
     Examples:
       edgepack build --target arm64
+      edgepack build --target arm64 --hub https://hub.example
       edgepack build --target arm64 --target cpu --data clicks.csv \\
         --session session_id --item sku --order time
       edgepack build --model classifier.keras --samples samples.npz --target arm64-tiny
@@ -118,10 +129,14 @@ def _request(
     candidates: int | None,
     allow_unverified: bool,
     mirror: str | None,
+    hub: str | None,
+    token_file: Path | None,
     jobs: int,
     cache_dir: Path | None,
     **data: Any,
 ) -> Any:
+    from edgepack.build.pipeline.build import target_names
+    from edgepack.build.pipeline.model import model_name
     from edgepack.build.pipeline.request import BuildRequest, ModelRequest
 
     request = BuildRequest(
@@ -136,6 +151,12 @@ def _request(
         jobs=jobs,
         search=target_folders(),
     )
+    if hub:
+        # Before any work: a wrong file is known at once, and a hub that is away is said at once.
+        found = fetch_evidence(
+            hub, token_file, targets=target_names(request), model=model_name(request.model)
+        )
+        request = replace(request, evidence=found)
     return request, open_cache(cache_dir)
 
 

@@ -27,6 +27,11 @@ COMMANDS: Final = {
     "inspect": ("edgepack.cli.bundle:inspect", "Show what is in a bundle."),
     "verify": ("edgepack.cli.bundle:verify", "Check every byte of a bundle."),
     "image": ("edgepack.cli.image:image", "Make a container image from a bundle."),
+    "select": (
+        "edgepack.cli.select:select",
+        "Rank a target's variants by the latency its boxes reported.",
+    ),
+    "report": ("edgepack.cli.report:report", "Show what boxes reported."),
     "doctor": ("edgepack.cli.doctor:doctor", "Say what this host lacks and how to install it."),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgepack.build.artifacts import ConvertedVariant
 from edgepack.build.choose import VariantRow, Verdict, choose
+from edgepack.formats.evidence import Evidence, Limits, Pick
 from edgepack.formats.variants import RuntimeName, parse_variant_name
 
 
@@ -51,23 +52,97 @@ def test_without_field_reports_the_smallest_bundle_wins() -> None:
     assert "no field reports" in choice.reason
 
 
+def _evidence(*picks: Pick, settled: bool = True) -> Evidence:
+    return Evidence(
+        created="2026-03-01T12:00:00Z",
+        source="hub.sqlite",
+        target="arm64",
+        model="session",
+        scenario="single_stream",
+        limits=Limits(),
+        picks=picks,
+        settled=settled,
+        reason="",
+    )
+
+
+def _pick(
+    row: VariantRow, relative: float, *, spread: float = 0.01, boxes: int = 20, kinds: int = 1
+) -> Pick:
+    return Pick(
+        runtime=row.runtime,
+        variant=row.variant.spec.name,
+        relative=relative,
+        low=relative - spread,
+        high=relative + spread,
+        p50_ns=int(relative * 40_000),
+        boxes=boxes,
+        kinds=kinds,
+    )
+
+
 def test_field_latency_beats_size() -> None:
-    fast = {
-        (RuntimeName.ONNXRUNTIME, "onnx-dynamic-int8"): 40_000.0,
-        (RuntimeName.LITERT, "tflite-fp32"): 90_000.0,
-    }
-    choice = choose([BIG, ORT, SMALL], field_latency_ns=fast)
+    choice = choose([BIG, ORT, SMALL], evidence=_evidence(_pick(ORT, 1.0), _pick(BIG, 2.25)))
     assert choice is not None
     assert choice.rows == (ORT,)
-    assert "lowest field latency, 40 µs, of 2 with reports" in choice.reason
+    assert choice.reason == (
+        "the lowest field latency, 40 µs on 20 boxes, "
+        "of 2 with reports that count from this kind of box"
+    )
+
+
+def test_of_what_the_field_cannot_tell_apart_the_smallest_is_taken() -> None:
+    choice = choose(
+        [BIG, ORT, SMALL],
+        evidence=_evidence(_pick(BIG, 1.0, spread=0.1), _pick(SMALL, 1.05, spread=0.1)),
+    )
+    assert choice is not None
+    assert choice.rows == (SMALL,)
+    assert choice.reason == (
+        "field latency 42 µs on 20 boxes, which cannot be told apart from that of "
+        "tflite-fp32 on litert; the smallest of these"
+    )
+
+
+def test_a_small_one_that_is_clearly_slower_does_not_win() -> None:
+    choice = choose([BIG, SMALL], evidence=_evidence(_pick(BIG, 1.0), _pick(SMALL, 1.05)))
+    assert choice is not None
+    assert choice.rows == (BIG,)
+
+
+def test_one_that_is_known_on_fewer_kinds_of_boxes_does_not_win_by_that() -> None:
+    choice = choose(
+        [BIG, SMALL], evidence=_evidence(_pick(BIG, 1.2, kinds=2), _pick(SMALL, 1.0, kinds=1))
+    )
+    assert choice is not None
+    assert choice.rows == (BIG,)
+
+
+def test_the_only_one_with_evidence_wins_and_what_is_open_is_said() -> None:
+    choice = choose([BIG, SMALL], evidence=_evidence(_pick(BIG, 1.0), settled=False))
+    assert choice is not None
+    assert choice.rows == (BIG,)
+    assert "the only one with reports that count from this kind of box" in choice.reason
+    assert "more reports may still change that" in choice.reason
+
+
+def test_candidates_are_packed_by_field_latency_and_the_unmeasured_after_them() -> None:
+    middle = _row("tflite-fp16", 200)
+    choice = choose(
+        [BIG, middle, SMALL],
+        candidates=3,
+        evidence=_evidence(_pick(BIG, 1.0), _pick(middle, 1.5)),
+    )
+    assert choice is not None
+    assert choice.rows == (BIG, middle, SMALL)
 
 
 def test_reports_about_a_variant_that_fails_do_not_count() -> None:
     broken = _row("tflite-fp32", 1, verdict=Verdict.FAILS_GATE)
-    latency = {(RuntimeName.LITERT, "tflite-fp32"): 1.0}
-    choice = choose([broken, SMALL], field_latency_ns=latency)
+    choice = choose([broken, SMALL, ORT], evidence=_evidence(_pick(broken, 1.0)))
     assert choice is not None
     assert choice.rows == (SMALL,)
+    assert "no field reports that count of any of them yet" in choice.reason
 
 
 def test_several_candidates_share_one_runtime() -> None:

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from edgepack.build.cache import Cache
-from edgepack.build.load import ModelFile, check_samples, detect, load_user_model, looks_like_model
+from edgepack.build.load import (
+    ModelFile,
+    check_samples,
+    detect,
+    load_user_model,
+    looks_like_model,
+    user_model_name,
+)
+from edgepack.build.pipeline.model import model_name
+from edgepack.build.pipeline.request import ModelRequest
 from edgepack.formats.errors import ConfigError, ConversionError
 from edgepack.formats.tensors import TensorSpec
 
@@ -111,3 +120,20 @@ def test_every_problem_of_the_samples_is_named_at_once() -> None:
 
 def test_no_rows_are_a_problem() -> None:
     assert check_samples({"ids": np.zeros((0, 5), np.int32)}, [IDS])
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("My model (2).keras", "my_model_2"), ("shop/Tills.onnx", "tills"), ("--.h5", "model")],
+)
+def test_a_model_files_name_is_made_of_letters_digits_and_underscores(path: str, name: str) -> None:
+    assert user_model_name(Path(path)) == name
+
+
+def test_the_name_of_a_builds_model_is_known_before_it_is_loaded_or_trained(
+    repository: Path,
+) -> None:
+    assert model_name(ModelRequest("typo.keras")) == "typo"
+    assert model_name(ModelRequest("session", search=(repository / "models",))) == "session"
+    with pytest.raises(ConfigError, match="there is no model project 'sesion'"):
+        model_name(ModelRequest("sesion", search=(repository / "models",)))

@@ -13,13 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgepack.formats.choice import Choice, ChoiceKey, ChoiceRow, Choices, parse_choices
-from edgepack.formats.errors import BundleError, ConfigError, DeviceError
+from edgepack.formats.errors import BundleError, ConfigError, DeviceError, HubError
+from edgepack.formats.evidence import parse_evidence
 from edgepack.formats.golden import GoldenSet
 from edgepack.formats.manifest import Manifest, parse_manifest
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.report import parse_report
 from edgepack.formats.variants import RuntimeName
 from edgepack.formats.vocabulary import Vocabulary
+from edgepack.hub.answers.sheet import Sheet, parse_sheet
+from edgepack.hub.answers.table import Column, Table, Unit
 from edgepack.runner import serving_mark
 from edgepack.runner.boot.archive import open_bundle
 from edgepack.runner.boot.payload import XzStream, read_members
@@ -33,6 +36,7 @@ from edgepack.runner.reports.transport import parse_retry_after
 from edgepack.runner.settings import parse_settings
 from edgepack.runner.state import read_device_id
 from tests.bundles import forge, pack, payload_of, release_files
+from tests.evidence import EVIDENCE
 from tests.formats.test_report import _report
 from tests.fuzz.target import Target, through_file
 from tests.runner.simulators import HandClock, write_release
@@ -81,6 +85,8 @@ def _format_targets(folder: Path) -> list[Target]:
             (_SETTINGS, b"", b"[serve]\nport = 1979-05-27\n"),
             (ConfigError,),
         ),
+        Target("evidence", parse_evidence, (EVIDENCE.to_bytes(),), (BundleError, HubError)),
+        Target("hub's answer", parse_sheet, (_sheet(),), (HubError,)),
     ]
 
 
@@ -90,6 +96,12 @@ def _choices() -> bytes:
     row = ChoiceRow("tflite-fp32", options, (5, 6), 5, 0.1)
     moment = "2026-11-23T09:15:02.125Z"
     return Choices((Choice(moment, key, "tflite-fp32", options, "fastest", (row,)),)).to_bytes()
+
+
+def _sheet() -> bytes:
+    columns = (Column("box", "Box"), Column("p50_ns", "p50", Unit.NS, "a help", detail=True))
+    table = Table("fleet", "Fleet", columns, (("a", 5), ("b", None)), "a note")
+    return json.dumps(Sheet("Fleet", ("2 boxes",), (table,)).to_json()).encode()
 
 
 def _drift(state: Path, manifest: Manifest) -> bytes:

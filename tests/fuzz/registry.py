@@ -11,6 +11,7 @@ from tests.fuzz.wire import wire_targets
 NAMES = (
     *("connection", "routes"),
     *("manifest", "golden", "vocabulary", "report", "choices", "settings"),
+    *("evidence", "hub's answer"),
     *("bundle", "bundle's manifest, sealed", "payload's tar", "payload's xz"),
     *("device id", "kept choices", "kept drift", "serving mark", "spool", "token"),
     *("notify", "retry-after", "root's marker", "external wheels"),

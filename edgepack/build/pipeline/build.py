@@ -56,7 +56,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         ConversionError: The model file cannot be read.
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
-    targets = _targets(request)
+    targets = [load_target(name, request.search) for name in target_names(request)]
     check_out(request.out)
     specs, needing = _specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
@@ -82,11 +82,12 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     return BuildResult(model, tuple(bundles), tuple(rows), failures)
 
 
-def _targets(request: BuildRequest) -> list[Target]:
+def target_names(request: BuildRequest) -> list[str]:
+    """Returns the targets of a build, each once; `all` stands for every one."""
     names = dict.fromkeys(request.targets)
     if "all" in names:
         names = dict.fromkeys(list_targets(request.search))
-    return [load_target(name, request.search) for name in names]
+    return list(names)
 
 
 def _made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
@@ -154,7 +155,11 @@ def _ship(
     able = rows
     if not request.allow_unverified:
         able = [row for row in rows if row.verdict is not Verdict.NOT_RUN]
-    choice = choose(able, candidates=request.candidates or target.candidates)
+    choice = choose(
+        able,
+        candidates=request.candidates or target.candidates,
+        evidence=request.evidence.get(target.name),
+    )
     if choice is None:
         raise nothing_to_ship(target, rows)
     bench = next(

@@ -9,11 +9,23 @@ from pathlib import Path
 
 from edgepack.build.artifacts import Progress, TrainedModel
 from edgepack.build.cache import Cache
-from edgepack.build.load import load_user_model, looks_like_model
+from edgepack.build.load import load_user_model, looks_like_model, user_model_name
 from edgepack.build.pipeline.request import ModelRequest
 from edgepack.build.projects import load_project
 from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
+
+
+def model_name(request: ModelRequest) -> str:
+    """Returns the name that a build's model will have, without loading or training it.
+
+    Raises:
+        ConfigError: There is no such project.
+    """
+    path = Path(request.model)
+    if looks_like_model(path):
+        return user_model_name(path)
+    return load_project(request.model, request.search).name
 
 
 def obtain_model(request: ModelRequest, cache: Cache, progress: Progress) -> TrainedModel:

@@ -12,6 +12,7 @@ from edgepack.build.artifacts import Gate, TrainedModel
 from edgepack.build.choose import VariantRow
 from edgepack.build.data.interactions import DataSource
 from edgepack.formats.errors import ConfigError, EdgepackError
+from edgepack.formats.evidence import Evidence
 from edgepack.formats.variants import RuntimeName, VariantSpec
 
 
@@ -50,6 +51,7 @@ class BuildRequest:
         mirror: Where emulated roots come from; None for the host's own apt sources.
         jobs: Conversions and runs at a time.
         search: Folders of targets, the user's own first.
+        evidence: What the field says of the model, by target; a target may be missing.
     """
 
     model: ModelRequest
@@ -62,6 +64,7 @@ class BuildRequest:
     mirror: str | None = None
     jobs: int = 2
     search: tuple[Path, ...] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,10 +235,10 @@ run: Final = Table(
 standing: Final = Table(
     "standing",
     metadata,
-    _to("device", primary_key=True, autoincrement=False),
-    _to("setup", primary_key=True, autoincrement=False),
     _to("context", primary_key=True, autoincrement=False),
     Column("trust", String(16), primary_key=True),
+    _to("setup", primary_key=True, autoincrement=False),
+    _to("device", primary_key=True, autoincrement=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("p50_ns", BigInteger),
@@ -247,9 +247,10 @@ standing: Final = Table(
     Column("samples_per_second", Float),
     Column("ready_ns", BigInteger),
     Column("rss_peak_bytes", BigInteger),
-    # Comparing reads one context, a release both of two setups.
-    Index("ix_standing_context", "context_id", "trust", "setup_id"),
     Index("ix_standing_setup_id", "setup_id", "trust"),
+    Index("ix_standing_device_id", "device_id"),
+    # The rows lie in the order of the key: comparing reads one context from end to end.
+    sqlite_with_rowid=False,
 )
 
 #: A day of a device, setup and context, made from runs before they are dropped.

@@ -233,11 +233,12 @@ def upgrade() -> None:
     op.create_table(
         "standing",
         sa.Column(
-            "device_id",
+            "context_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=False,
             nullable=False,
         ),
+        sa.Column("trust", sa.String(length=16), nullable=False),
         sa.Column(
             "setup_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -245,12 +246,11 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column(
-            "context_id",
+            "device_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=False,
             nullable=False,
         ),
-        sa.Column("trust", sa.String(length=16), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("runs", sa.Integer(), nullable=False),
         sa.Column("p50_ns", sa.BigInteger(), nullable=True),
@@ -265,13 +265,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], name=op.f("fk_standing_device_id")),
         sa.ForeignKeyConstraint(["setup_id"], ["setup.id"], name=op.f("fk_standing_setup_id")),
         sa.PrimaryKeyConstraint(
-            "device_id", "setup_id", "context_id", "trust", name=op.f("pk_standing")
+            "context_id", "trust", "setup_id", "device_id", name=op.f("pk_standing")
         ),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("standing", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_standing_context", ["context_id", "trust", "setup_id"], unique=False
-        )
+        batch_op.create_index("ix_standing_device_id", ["device_id"], unique=False)
         batch_op.create_index("ix_standing_setup_id", ["setup_id", "trust"], unique=False)
 
     op.create_table(
@@ -342,7 +341,7 @@ def downgrade() -> None:
     op.drop_table("document")
     with op.batch_alter_table("standing", schema=None) as batch_op:
         batch_op.drop_index("ix_standing_setup_id")
-        batch_op.drop_index("ix_standing_context")
+        batch_op.drop_index("ix_standing_device_id")
 
     op.drop_table("standing")
     with op.batch_alter_table("report", schema=None) as batch_op:
