@@ -25,10 +25,10 @@ STAMP = VENV / ".edgepack-set-up"
 #: What proving a variant on a foreign CPU needs.
 APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
 #: What only the tests need: container images and a registry, certificates, wrong clocks, a
-#: service manager, a load, small disks, a stand-in for a driver's library.
+#: service manager, a load, small disks, a stand-in for a driver's library, a database server.
 TEST_APT_PACKAGES = (
     *("buildah", "curl", "docker-registry", "faketime", "gcc", "libc6-dev", "mount", "openssl"),
-    *("procps", "systemd", "wrk"),
+    *("postgresql", "procps", "systemd", "wrk"),
 )
 
 

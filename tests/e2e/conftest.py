@@ -18,6 +18,7 @@ from edgepack.build.emulate.root import check_tools
 from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
 from tests.e2e.images import Storage, push_base, registry_running
+from tests.e2e.postgresql import PostgreSQL, postgresql_programs, postgresql_running
 from tests.e2e.workshop import Workshop, make_workshop
 
 
@@ -141,3 +142,13 @@ def arm_root(own_cache: Cache) -> Root:
     if problems := check_tools(target.arch):
         pytest.skip("; ".join(str(each) for each in problems))
     return make_root(target, own_cache)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL; each test makes a database of its own."""
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip("postgresql is not installed")
+    with postgresql_running(programs) as server:
+        yield server
