@@ -38,6 +38,9 @@ Ratio = Annotated[float, Range(low=0)]
 Missing = Mapping[str, Sentence]
 #: More elements than any list or map of a report has.
 _MAX_ELEMENTS = 5000
+_PAIR = 2
+#: What JSON has as Python has it; the last stands for any number of the one before.
+_AS_THEY_ARE = (int, str, bool, ...)
 
 
 def check_value(kind: Any, value: object, where: str) -> list[Problem]:
@@ -256,6 +259,15 @@ def _list_acceptor(kinds: tuple[Any, ...]) -> Callable[[Any], bool]:
             and all(map(each_one, value))
         )
     accepts = [_acceptor(kind) for kind in kinds]
+    if len(accepts) == _PAIR:
+        # A histogram has a hundred of them.
+        first, second = accepts
+        return lambda value: (
+            isinstance(value, (list, tuple))
+            and len(value) == _PAIR
+            and first(value[0])
+            and second(value[1])
+        )
     return lambda value: (
         isinstance(value, (list, tuple))
         and len(value) == len(accepts)
@@ -296,16 +308,22 @@ def _builder(kind: Hashable) -> Callable[[Any], Any]:
     if origin in (typing.Union, types.UnionType):
         build = _builder(next(each for each in arguments if each is not type(None)))
         return lambda value: None if value is None else build(value)
-    if origin is tuple and arguments[-1] is Ellipsis:
-        build = _builder(arguments[0])
-        return lambda value: tuple(map(build, value))
     if origin is tuple:
-        builders = [_builder(each) for each in arguments]
-        return lambda value: tuple(build(each) for build, each in zip(builders, value, strict=True))
+        return _tuple_builder(arguments)
     if origin is not None and issubclass(origin, Mapping):
         build = _builder(arguments[1])
         return lambda value: {key: build(each) for key, each in value.items()}
     return typing.cast("Callable[[Any], Any]", inner)
+
+
+def _tuple_builder(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if all(_without_limits(each)[0] in _AS_THEY_ARE for each in kinds):
+        return tuple
+    if kinds[-1] is Ellipsis:
+        build = _builder(kinds[0])
+        return lambda value: tuple(map(build, value))
+    builders = [_builder(each) for each in kinds]
+    return lambda value: tuple(build(each) for build, each in zip(builders, value, strict=True))
 
 
 def _without_limits(kind: Any) -> tuple[Any, Range | None]:
