@@ -43,9 +43,13 @@ class Mould:
 
     Args:
         report: Has a device id; nothing else of it holds its three values.
+
+    Attributes:
+        created: The report's own time, RFC 3339.
     """
 
     def __init__(self, report: Report) -> None:
+        self.created = report.created
         data = report.to_bytes()
         # The keys are sorted, so the time of creation is the one before the device.
         created = f'"created":"{report.created}","device":'.encode()

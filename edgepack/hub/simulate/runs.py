@@ -26,6 +26,8 @@ _ASKED_NS: Final = {
 #: A distribution's shape needs no more.
 _MOST_QUERIES: Final = 1_500
 _SEED: Final = 0x5EED
+#: The targets' budgets for p99.
+_BOUND_NS: Final = {"arm64": 30_000_000, "cpu": 10_000_000, "gpu": 10_000_000}
 _FAILURES: Final = (
     "out of memory",
     "input 0 has another shape",
@@ -127,7 +129,7 @@ def _server(moment: Moment, weather: Weather, median: float, chance: random.Rand
     kind = moment.box.kind
     begin = median * (1 + weather.ramp / 2)
     rate = chance.uniform(0.35, 0.55) * _NS / (begin + kind.overhead_ns)
-    bound_ns = int(12 * median)
+    bound_ns = _BOUND_NS[kind.target]
     count, every = _queries(moment, _NS / rate, Scenario.SERVER)
     compute = draw_latencies(chance, count, begin, kind.jitter, weather.ramp / 4)
     waits = _waits(compute + kind.overhead_ns, rate, chance)

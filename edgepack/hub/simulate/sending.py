@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ _BUSY: Final = (429, 503)
 _SHOWN: Final = 300
 
 Pause = Callable[[float], Awaitable[None]]
+Clock = Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -68,6 +70,9 @@ class Sender:
         client: Its base address is the hub's.
         enrol_token: What lets a box in for the first time.
         pause: Waits for some seconds.
+
+    Attributes:
+        sent: What became of the reports so far.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class Sender:
         self.sent = Sent()
         self._client = client
         self._enrol_token = enrol_token
-        self._pause = pause
+        self.pause = pause
         self._tokens: dict[str, asyncio.Future[str]] = {}
         self._chance = random.Random(0)  # noqa: S311 - when to come back, not a secret
 
@@ -124,9 +129,10 @@ class Sender:
 
     async def _enrol(self, box: Box) -> str:
         headers = {"Authorization": f"Bearer {self._enrol_token}"}
-        label = box.text or f"{box.kind.key} {box.number:05d}"
+        shown = box.text is not None and box.text.isprintable()
+        label = box.text if shown else f"{box.kind.key} {box.number:05d}"
         answer = await self._post(
-            "/api/enrol", {"device_id": box.device_id, "label": label}, headers
+            "/api/enrol", {"device_id": box.device_id, "label": label or ""}, headers
         )
         if answer.status_code != httpx.codes.CREATED:
             raise HubError(
@@ -155,7 +161,7 @@ class Sender:
                 why, wanted_s = _said(answer), _retry_after_s(answer)
             self.sent.waited += 1
             doubled_s = _FIRST_PAUSE_S * 2**number * self._chance.uniform(0.5, 1.0)
-            await self._pause(min(max(wanted_s, doubled_s), _LONGEST_PAUSE_S))
+            await self.pause(min(max(wanted_s, doubled_s), _LONGEST_PAUSE_S))
         raise HubError(f"{self._place(path)}: {why}", hint="is the hub running at that address?")
 
     def _place(self, path: str) -> str:
@@ -168,6 +174,7 @@ async def send_fleet(
     *,
     concurrency: int = 16,
     rate: float | None = None,
+    clock: Clock = time.monotonic,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Sent:
     """Sends everything a fleet has to say, in the order in which it would arrive.
@@ -177,6 +184,7 @@ async def send_fleet(
         sender: Sends it.
         concurrency: The most requests on their way at a time.
         rate: The most reports a second; None for no limit.
+        clock: Seconds, for the rate.
         progress: Told how many deliveries are done, of how many.
 
     Returns:
@@ -186,8 +194,7 @@ async def send_fleet(
         HubError: Nobody answers, or a box is not let in.
     """
     planned = deliveries(plan, make_fleet(plan))
-    queue = iter(planned)
-    paced = _Paced(queue, rate)
+    paced = _Paced(iter(planned), rate, sender.pause, clock)
     done = 0
 
     async def work() -> None:
@@ -210,21 +217,24 @@ async def send_fleet(
 class _Paced(AsyncIterator[Delivery]):
     """Hands deliveries out to several workers, no faster than a rate of reports."""
 
-    def __init__(self, queue: Iterator[Delivery], rate: float | None) -> None:
+    def __init__(
+        self, queue: Iterator[Delivery], rate: float | None, pause: Pause, clock: Clock
+    ) -> None:
         self._queue = queue
         self._rate = rate
-        self._due_s: float | None = None
+        self._pause = pause
+        self._clock = clock
+        self._due_s = 0.0
 
     async def __anext__(self) -> Delivery:
-        found = next(self._queue, None)
-        if found is None:
+        delivery = next(self._queue, None)
+        if delivery is None:
             raise StopAsyncIteration
-        delivery: Delivery = found
         if self._rate is not None:
-            now_s = asyncio.get_running_loop().time()
-            begin_s = max(self._due_s or now_s, now_s)
+            now_s = self._clock()
+            begin_s = max(self._due_s, now_s)
             self._due_s = begin_s + len(delivery.reports) / self._rate
-            await asyncio.sleep(begin_s - now_s)
+            await self._pause(begin_s - now_s)
         return delivery
 
 
