@@ -52,6 +52,7 @@ class Loaded:
     Attributes:
         connections: How many there were.
         reports: Answered with success after the warm-up.
+        all_reports: With those of the warm-up.
         per_second: Of them.
         p50_ms: Median latency of a report.
         p99_ms: By nearest rank.
@@ -62,6 +63,7 @@ class Loaded:
 
     connections: int
     reports: int
+    all_reports: int
     per_second: float
     p50_ms: float
     p99_ms: float
@@ -77,6 +79,7 @@ class Loaded:
 @dataclass
 class _Counts:
     latencies_ns: list[int] = field(default_factory=list)
+    answered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
 
@@ -124,6 +127,7 @@ def _load(
     return Loaded(
         connections=connections,
         reports=len(counts.latencies_ns),
+        all_reports=counts.answered,
         per_second=len(counts.latencies_ns) / seconds,
         p50_ms=_rank(ordered, 50) / 1e6,
         p99_ms=_rank(ordered, 99) / 1e6,
@@ -150,8 +154,10 @@ async def _client(
         answered_ns = time.perf_counter_ns()
         if failure is not None:
             counts.failed[failure] += 1
-        elif count_from <= answered_ns < end:
-            counts.latencies_ns.append(answered_ns - sent_ns)
+        else:
+            counts.answered += 1
+            if count_from <= answered_ns < end:
+                counts.latencies_ns.append(answered_ns - sent_ns)
     connection.close()
 
 

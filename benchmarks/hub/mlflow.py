@@ -18,14 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hub.load import MlflowReport
+from benchmarks.hub.servers import Server
 from edgepack.formats.report import Report
 from edgepack.formats.typed import to_plain
+from tests.e2e.hubs import free_port
 
 #: The most that one `runs/log-batch` takes. Source: MLflow, docs of its REST API, Log Batch.
 _MOST_PARAMS = 100
 _MOST_METRICS = 1000
 _MOST_TAGS = 100
 _START_S = 120.0
+#: The ends of the names of what the hub has in columns of its own.
+_IN_COLUMNS = (
+    *("bundle.id", "bundle.target", "model.name", "model.version", "model.variant"),
+    *("model.precision", "model.size_bytes", "runtime.name", "runtime.version"),
+    *("runtime.provider", "runtime.threads", "trust.grade", "device.board", "device.cpu_model"),
+    *("cold.init_ns", "cold.first_inference_ns", "cold.time_to_ready_ns", "memory.rss_peak"),
+    *("golden.ok", "device.emulated", "after.load_1m", ".valid", ".samples_per_second"),
+    *("end_to_end.mean_ns", "end_to_end.p50", "end_to_end.p90", "end_to_end.p95"),
+    *("end_to_end.p99", "offline.compute.p50", "offline.compute.p99"),
+)
 _MOMENT_MS = 1_790_000_000_000
 
 
@@ -62,8 +74,9 @@ def mlflow_version(program: Path) -> str:
 
 
 @contextlib.contextmanager
-def mlflow_serving(program: Path, folder: Path, port: int) -> Iterator[int]:
-    """Runs the tracking server on SQLite, with its own number of workers; yields its port."""
+def mlflow_serving(program: Path, folder: Path) -> Iterator[Server]:
+    """Runs the tracking server on SQLite, with its own number of workers."""
+    port = free_port()
     command = [str(program), "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
@@ -74,7 +87,7 @@ def mlflow_serving(program: Path, folder: Path, port: int) -> Iterator[int]:
         )
     try:
         _wait(port, process, folder / "mlflow.log")
-        yield port
+        yield Server(port, process.pid)
     finally:
         # Its workers are children of its own session.
         with contextlib.suppress(ProcessLookupError):
@@ -86,13 +99,19 @@ def mlflow_serving(program: Path, folder: Path, port: int) -> Iterator[int]:
             process.wait(20)
 
 
-def mlflow_report(report: Report) -> MlflowReport:
+def mlflow_report(report: Report, *, every_field: bool = True) -> MlflowReport:
     """Writes a report's fields down as MLflow's metrics and parameters.
 
     Numbers and truth values are metrics, texts parameters, what it was run with tags. Lists,
     the histograms among them, are left out, which is to MLflow's advantage.
+
+    Args:
+        report: The report.
+        every_field: Otherwise only those that the hub has in columns, about.
     """
     flat = dict(_flatten(to_plain(report), ""))
+    if not every_field:
+        flat = {key: value for key, value in flat.items() if key.endswith(_IN_COLUMNS)}
     metrics = [
         {"key": key, "value": float(value), "timestamp": _MOMENT_MS, "step": 0}
         for key, value in flat.items()
