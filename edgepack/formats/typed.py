@@ -38,6 +38,9 @@ Ratio = Annotated[float, Range(low=0)]
 Missing = Mapping[str, Sentence]
 #: More elements than any list or map of a report has.
 _MAX_ELEMENTS = 5000
+_PAIR = 2
+#: What JSON has as Python has it; the last stands for any number of the one before.
+_AS_THEY_ARE = (int, str, bool, ...)
 
 
 def check_value(kind: Any, value: object, where: str) -> list[Problem]:
@@ -52,6 +55,12 @@ def check_value(kind: Any, value: object, where: str) -> list[Problem]:
     Returns:
         Everything that is wrong with it; empty when nothing is.
     """
+    if _acceptor(kind)(value):
+        return []
+    return _find_problems(kind, value, where)
+
+
+def _find_problems(kind: Any, value: object, where: str) -> list[Problem]:
     limits = None
     if typing.get_origin(kind) is Annotated:
         kind, limits = typing.get_args(kind)
@@ -60,7 +69,7 @@ def check_value(kind: Any, value: object, where: str) -> list[Problem]:
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         inner = next(each for each in typing.get_args(kind) if each is not type(None))
-        return [] if value is None else check_value(inner, value, where)
+        return [] if value is None else _find_problems(inner, value, where)
     if origin is tuple:
         return _check_list(typing.get_args(kind), value, where)
     if origin is not None and issubclass(origin, Mapping):
@@ -98,24 +107,7 @@ def from_plain(kind: Any, value: Any) -> Any:
     Returns:
         The dataclass or scalar; unknown fields are dropped.
     """
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(typing.cast("Hashable", kind))
-        known = {name: from_plain(hints[name], value[name]) for name in hints if name in value}
-        return typing.cast("Callable[..., Any]", kind)(**known)
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        inner = next(each for each in typing.get_args(kind) if each is not type(None))
-        return None if value is None else from_plain(inner, value)
-    if origin is tuple:
-        kinds = typing.get_args(kind)
-        if kinds[-1] is Ellipsis:
-            return tuple(from_plain(kinds[0], each) for each in value)
-        return tuple(from_plain(k, each) for k, each in zip(kinds, value, strict=True))
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: from_plain(typing.get_args(kind)[1], each) for key, each in value.items()}
-    return kind(value)
+    return _builder(kind)(value)
 
 
 def _check_object(kind: Any, value: object, where: str) -> list[Problem]:
@@ -126,7 +118,7 @@ def _check_object(kind: Any, value: object, where: str) -> list[Problem]:
     for each in _fields(kind):
         place = f"{where}.{each.name}" if where else each.name
         if each.name in value:
-            problems += check_value(hints[each.name], value[each.name], place)
+            problems += _find_problems(hints[each.name], value[each.name], place)
         elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
             problems.append(Problem(place, "missing"))
     return problems
@@ -142,7 +134,7 @@ def _check_list(kinds: tuple[Any, ...], value: object, where: str) -> list[Probl
         return [Problem(where, f"{len(value)} elements, expected {len(kinds)}")]
     problems: list[Problem] = []
     for i, each in enumerate(value):
-        problems += check_value(kinds[0] if repeated else kinds[i], each, f"{where}[{i}]")
+        problems += _find_problems(kinds[0] if repeated else kinds[i], each, f"{where}[{i}]")
     return problems
 
 
@@ -153,7 +145,7 @@ def _check_map(kind: Any, value: object, where: str) -> list[Problem]:
         return [Problem(where, f"{len(value)} entries; at most {_MAX_ELEMENTS} are taken")]
     problems: list[Problem] = []
     for key, each in value.items():
-        problems += check_value(kind, each, f"{where}.{key}")
+        problems += _find_problems(kind, each, f"{where}.{key}")
     return problems
 
 
@@ -208,3 +200,134 @@ def _hints(kind: Hashable) -> dict[str, Any]:
 @functools.cache
 def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(kind)
+
+
+# A report has thousands of values, and nearly all reports are sound. So a type is turned into
+# functions once; only what they do not accept is gone through for its problems.
+
+
+@functools.cache
+def _acceptor(kind: Hashable) -> Callable[[Any], bool]:
+    """Returns what says whether a value has no problem."""
+    inner, limits = _without_limits(kind)
+    if dataclasses.is_dataclass(inner):
+        return _object_acceptor(inner)
+    origin, arguments = typing.get_origin(inner), typing.get_args(inner)
+    if origin in (typing.Union, types.UnionType):
+        accept = _acceptor(next(each for each in arguments if each is not type(None)))
+        return lambda value: value is None or accept(value)
+    if origin is tuple:
+        return _list_acceptor(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        each_one = _acceptor(arguments[1])
+        return lambda value: (
+            isinstance(value, Mapping)
+            and len(value) <= _MAX_ELEMENTS
+            and all(map(each_one, value.values()))
+        )
+    return _scalar_acceptor(inner, limits)
+
+
+def _object_acceptor(kind: Any) -> Callable[[Any], bool]:
+    hints = _hints(kind)
+    missing = dataclasses.MISSING
+    fields = [
+        (each.name, _acceptor(hints[each.name]), each.default is each.default_factory is missing)
+        for each in _fields(kind)
+    ]
+
+    def accept(value: Any) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        for name, is_sound, required in fields:
+            if name in value:
+                if not is_sound(value[name]):
+                    return False
+            elif required:
+                return False
+        return True
+
+    return accept
+
+
+def _list_acceptor(kinds: tuple[Any, ...]) -> Callable[[Any], bool]:
+    if kinds[-1] is Ellipsis:
+        each_one = _acceptor(kinds[0])
+        return lambda value: (
+            isinstance(value, (list, tuple))
+            and len(value) <= _MAX_ELEMENTS
+            and all(map(each_one, value))
+        )
+    accepts = [_acceptor(kind) for kind in kinds]
+    if len(accepts) == _PAIR:
+        # A histogram has a hundred of them.
+        first, second = accepts
+        return lambda value: (
+            isinstance(value, (list, tuple))
+            and len(value) == _PAIR
+            and first(value[0])
+            and second(value[1])
+        )
+    return lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) == len(accepts)
+        and all(accept(each) for accept, each in zip(accepts, value, strict=True))
+    )
+
+
+def _scalar_acceptor(kind: Any, limits: Range | None) -> Callable[[Any], bool]:
+    low, high = (None, None) if limits is None else (limits.low, limits.high)
+    least = -math.inf if low is None else low
+    most = math.inf if high is None else high
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        known = frozenset(str(member) for member in kind)
+        return lambda value: isinstance(value, str) and value in known
+    # The exact types that JSON has; others take the long way.
+    if kind is str:
+        return lambda value: type(value) is str and least <= len(value) <= most
+    if kind is float:
+        return lambda value: (
+            (type(value) is int or (type(value) is float and math.isfinite(value)))
+            and least <= value <= most
+        )
+    return lambda value: type(value) is kind and (kind is bool or least <= value <= most)
+
+
+@functools.cache
+def _builder(kind: Hashable) -> Callable[[Any], Any]:
+    """Returns what builds a value from sound JSON."""
+    inner, _ = _without_limits(kind)
+    if dataclasses.is_dataclass(inner):
+        hints = _hints(typing.cast("Hashable", inner))
+        fields = [(name, _builder(hint)) for name, hint in hints.items()]
+        make = typing.cast("Callable[..., Any]", inner)
+        return lambda value: make(
+            **{name: build(value[name]) for name, build in fields if name in value}
+        )
+    origin, arguments = typing.get_origin(inner), typing.get_args(inner)
+    if origin in (typing.Union, types.UnionType):
+        build = _builder(next(each for each in arguments if each is not type(None)))
+        return lambda value: None if value is None else build(value)
+    if origin is tuple:
+        return _tuple_builder(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        build = _builder(arguments[1])
+        return lambda value: {key: build(each) for key, each in value.items()}
+    return typing.cast("Callable[[Any], Any]", inner)
+
+
+def _tuple_builder(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if all(_without_limits(each)[0] in _AS_THEY_ARE for each in kinds):
+        return tuple
+    if kinds[-1] is Ellipsis:
+        build = _builder(kinds[0])
+        return lambda value: tuple(map(build, value))
+    builders = [_builder(each) for each in kinds]
+    return lambda value: tuple(build(each) for build, each in zip(builders, value, strict=True))
+
+
+def _without_limits(kind: Any) -> tuple[Any, Range | None]:
+    if typing.get_origin(kind) is Annotated:
+        inner, limits = typing.get_args(kind)
+        return inner, limits
+    return kind, None

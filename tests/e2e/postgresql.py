@@ -63,6 +63,12 @@ class PostgreSQL:
         return self.url(name)
 
     @property
+    def pid(self) -> int:
+        """Its first process, the parent of all others."""
+        assert self._process is not None, "PostgreSQL is not running"
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the server has said."""
         return (self.folder / "log").read_text(errors="replace")
