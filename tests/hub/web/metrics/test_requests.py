@@ -64,7 +64,7 @@ async def _ask(app: Any, method: str, path: str) -> int:
 
 def _asked(*requests: tuple[str, str], app: ASGIApp | None = None) -> dict[str, float]:
     metrics = Metrics()
-    counting = CountingRequests(app or _application(), metrics)  # type: ignore[arg-type]
+    counting = CountingRequests(app or _application(), metrics)
 
     async def ask_all() -> None:
         for method, path in requests:
@@ -96,7 +96,7 @@ def test_a_request_counts_under_its_route_not_its_path(method: str, path: str, l
 
 def test_an_application_that_raises_counts_as_500_and_the_error_goes_on() -> None:
     metrics = Metrics()
-    counting = CountingRequests(_application(), metrics)  # type: ignore[arg-type]
+    counting = CountingRequests(_application(), metrics)
     with pytest.raises(RuntimeError, match="broken"):
         asyncio.run(_ask(counting, "GET", "/api/devices/broken"))
     labels = 'code="500",method="GET",route="/api/devices/{name}"'
