@@ -21,7 +21,7 @@ def schema() -> Any:
     return get_builtin_schema("vendor.compose-spec")
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "compose.hub.yaml"])
 def test_a_file_fits_the_published_schema(name: str, schema: Any) -> None:
     jsonschema.validate(load_document(_COMPOSE / name), schema)
 
@@ -39,6 +39,35 @@ def test_the_service_is_reached_from_the_box_alone_and_may_write_only_its_state(
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["volumes"] == ["state:/var/lib/edgepack"]
+
+
+def test_hub_prometheus_and_grafana_are_reached_from_this_machine_alone() -> None:
+    services = load_document(_COMPOSE / "compose.hub.yaml")["services"]
+    assert set(services) == {"hub", "prometheus", "grafana"}
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_what_is_mounted_beside_the_hub_is_there_and_where_it_is_looked_for() -> None:
+    document = load_document(_COMPOSE / "compose.hub.yaml")
+    services = document["services"]
+    mounts = [each for service in services.values() for each in service["volumes"]]
+    for mount in mounts:
+        source = mount.split(":")[0]
+        if source.startswith("../"):
+            assert (_COMPOSE / source).exists(), mount
+    (provider,) = load_document(
+        DEPLOY / "grafana" / "provisioning" / "dashboards" / "edgepack.yml"
+    )["providers"]
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in mounts
+    (source,) = load_document(
+        DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    )["datasources"]
+    assert source["url"].strip("${}") in services["grafana"]["environment"]
+    port = services["hub"]["command"][-1]
+    assert document["configs"]["hubs"]["content"] == f'- targets: ["hub:{port}"]\n'
 
 
 def test_the_file_says_what_the_image_says() -> None:

@@ -1,7 +1,4 @@
-"""A real Prometheus from Debian's package, unpacked beside the tests: nothing is installed.
-
-Installing the package would start a server on every address of the machine.
-"""
+"""A real Prometheus from Debian's package, unpacked beside the tests."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.debian import unpack_package
+
 _START_S = 60.0
 
 
@@ -31,14 +30,7 @@ class Programs:
 
 def unpack_prometheus(folder: Path) -> Programs:
     """Fetches Debian's package and unpacks it into a folder."""
-    download = ["apt-get", "download", "-q", "prometheus"]
-    if subprocess.run(download, cwd=folder, capture_output=True, check=False).returncode != 0:
-        # A new machine has no list of packages yet.
-        subprocess.run(["apt-get", "update", "-q"], check=True, capture_output=True)
-        subprocess.run(download, cwd=folder, check=True, capture_output=True)
-    (package,) = folder.glob("prometheus_*.deb")
-    subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True)
-    programs = folder / "usr" / "bin"
+    programs = unpack_package("prometheus", folder) / "usr" / "bin"
     return Programs(programs / "prometheus", programs / "promtool")
 
 

@@ -43,7 +43,7 @@ def make_box_with_a_reference(folder: Path) -> Box:
 
 
 def ask_enough(serving: Serving) -> None:
-    """Asks a runner until it can tell of drift: short, empty and unknown histories, and an error."""
+    """Asks a runner until it can tell of drift, with unknown items among the others."""
     for i in range(MIN_DRIFT_COUNT + 20):
         history = [ITEMS[i % len(ITEMS)], *ITEMS[: i % 4], *([_UNKNOWN] if i % 5 == 0 else [])]
         assert serving.ask("POST", "/recommend", {"history": history})[0] == 200
