@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def test_hub_prometheus_and_grafana_are_reached_from_this_machine_alone() -> Non
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_what_the_hubs_image_is_made_of_is_what_the_wheel_is_made_of() -> None:
+    build = load_document(_COMPOSE / "compose.hub.yaml")["services"]["hub"]["build"]
+    copied = re.findall(r"^COPY (.+) /src", build["dockerfile_inline"], re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    repository = (_COMPOSE / build["context"]).resolve()
+    wheel = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    made_of = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]
+    project = wheel["project"]
+    needed = {*made_of["packages"], *made_of["force-include"], project["readme"]}
+    assert names == needed | {"pyproject.toml", *project["license-files"]}
+    assert all((repository / name).exists() for name in names)
 
 
 def test_what_is_mounted_beside_the_hub_is_there_and_where_it_is_looked_for() -> None:

@@ -27,6 +27,9 @@ from edgepack.hub.store.schema import device, release, standing
 
 #: Prometheus usually asks every 15 or 30 seconds, and two of them may ask one after the other.
 KEPT_S: Final = 15.0
+#: A look at a million devices takes two seconds; it is kept so long that looking never takes more
+#: than a twentieth of the time.
+KEPT_LOOKS: Final = 20.0
 #: Only releases that some device runs are told, the ones on most devices first.
 MOST_RELEASES: Final = 100
 _MS_PER_S: Final = 1000
@@ -162,7 +165,7 @@ def _size(connection: Connection, engine: Engine) -> tuple[int, int | None]:
 
 
 class StoreCollector(Collector):
-    """The store's numbers, from a look that is at most `KEPT_S` old."""
+    """The store's numbers, from a look that is kept for `KEPT_S`, or longer where it took long."""
 
     def __init__(
         self,
@@ -207,8 +210,10 @@ class StoreCollector(Collector):
         # Whoever comes while another looks waits and takes what that one found.
         with self._lock:
             began = self._clock()
-            if self._kept is not None and began - self._kept[0] < KEPT_S:
-                return self._kept[1]
+            if self._kept is not None:
+                at, facts = self._kept
+                if began - at < max(KEPT_S, KEPT_LOOKS * facts.look_s):
+                    return facts
             try:
                 facts = self._look()
             except (SQLAlchemyError, OSError):

@@ -158,6 +158,22 @@ def test_a_look_is_kept_for_a_while_and_then_made_anew() -> None:
     assert looks == [1.0, 1.0 + KEPT_S]
 
 
+def test_a_look_that_takes_long_is_kept_longer() -> None:
+    looks, time = [], [0.0]
+
+    def look() -> StoreFacts:
+        looks.append(time[0])
+        time[0] += 2.0
+        return StoreFacts(reachable=True)
+
+    metrics = Metrics()
+    metrics.add(StoreCollector(look, lambda: time[0]))
+    for at in (0.0, 30.0, 41.0, 42.0):
+        time[0] = max(time[0], at)
+        assert samples(metrics)["edgepack_hub_store_look_seconds{}"] == 2.0
+    assert looks == [0.0, 42.0]
+
+
 @pytest.mark.parametrize("error", [OperationalError("SELECT", {}, Exception("gone")), OSError()])
 def test_a_store_that_does_not_answer_is_told_and_the_rest_goes_on(error: Exception) -> None:
     def look() -> StoreFacts:
