@@ -51,6 +51,23 @@ class Refusal(StrEnum):
     BUSY = "busy"  # 503: the queue is full
     STORE = "store"  # 503: the store could not write
 
+    @classmethod
+    def of_status(cls, status: int) -> Refusal:
+        """Returns what a status of HTTP says; a 503 is BUSY, since STORE is known by its error."""
+        return _BY_STATUS.get(status, cls.MALFORMED)
+
+
+_BY_STATUS: Final = {
+    401: Refusal.UNAUTHENTICATED,
+    403: Refusal.FORBIDDEN,
+    409: Refusal.CONFLICT,
+    413: Refusal.TOO_LARGE,
+    415: Refusal.UNSUPPORTED,
+    422: Refusal.INVALID,
+    429: Refusal.RATE_LIMITED,
+    503: Refusal.BUSY,
+}
+
 
 class Metrics:
     """One process's numbers.
@@ -148,8 +165,8 @@ class Metrics:
         self._batch.observe(reports)
         self._commit.observe(duration_s)
 
-    def count_commit_failure(self) -> None:
-        """Counts a transaction that failed; nothing of it is on disk."""
+    def count_commit_failure(self, _error: Exception) -> None:
+        """Counts a transaction that failed; nothing of it is on disk. The error is for the log."""
         self._commit_failures.inc()
 
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:

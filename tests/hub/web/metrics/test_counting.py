@@ -30,6 +30,14 @@ def test_reports_are_counted_by_what_became_of_them() -> None:
     assert found['edgepack_hub_reports_refused_total{reason="invalid"}'] == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, Refusal.MALFORMED), (409, Refusal.CONFLICT), (422, Refusal.INVALID)],
+)
+def test_a_status_says_why_a_report_was_refused(status: int, reason: Refusal) -> None:
+    assert Refusal.of_status(status) is reason
+
+
 def test_what_has_not_happened_yet_is_there_as_zero() -> None:
     found = samples(Metrics())
     for reason in Refusal:
@@ -44,7 +52,7 @@ def test_a_transaction_counts_its_reports_and_its_time() -> None:
     metrics.observe_commit(3, 0.004)
     metrics.observe_commit(600, 0.2)
     metrics.observe_ingest(0.03)
-    metrics.count_commit_failure()
+    metrics.count_commit_failure(OSError("the disk is full"))
     found = samples(metrics)
     assert found['edgepack_hub_commit_reports_bucket{le="2.0"}'] == 0
     assert found['edgepack_hub_commit_reports_bucket{le="4.0"}'] == 1
