@@ -7,21 +7,24 @@ every dashboard is asked of it: none may be empty.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.campaigns.boxes import Serving, serving_on
+from tests.campaigns.boxes import Address, Serving, serving_on
 from tests.deploy.dashboards import DASHBOARDS, expressions_of, load_dashboard
 from tests.deploy.manifests import DEPLOY
+from tests.e2e.counting_hub import TOKEN, counting_hub
 from tests.e2e.prometheus import Programs, Prometheus, running, unpack_prometheus
 from tests.e2e.standin_nvml import compile_driver
 from tests.e2e.watched import (
@@ -95,15 +98,53 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with counting_hub(tmp_path_factory.mktemp("hub")) as port:
+        yield port
+
+
+def _send_a_little(port: int, numbers: Iterator[int]) -> None:
+    """Sends the hub a new report, one that it has seen, and one that is none; reads a page."""
+    hub = Address(port)
+    number = next(numbers)
+    bodies: list[object] = [{"number": number}, {"number": number}, []]
+    for body in bodies:
+        hub.ask("POST", "/api/reports", body)
+    hub.ask("GET", "/nowhere")
+
+
+@pytest.fixture(scope="module")
 def prometheus(
-    programs: Programs, runner: Serving, tmp_path_factory: pytest.TempPathFactory
+    programs: Programs, runner: Serving, hub: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("watching") / "prometheus"
-    configuration = deploy_prometheus(folder, [runner.port], [], "secret")
-    acts = (functools.partial(ask_a_little, runner),)
+    configuration = deploy_prometheus(folder, [runner.port], [hub], TOKEN)
+    acts = (
+        functools.partial(ask_a_little, runner),
+        functools.partial(_send_a_little, hub, itertools.count()),
+    )
     with running(programs, configuration) as started, asking_on(*acts):
         assert started.value('up{job="edgepack-runner"}') == 1
+        assert started.value('up{job="edgepack-hub"}') == 1
         yield started
+
+
+def test_promtool_finds_nothing_to_complain_about_in_the_hubs_metrics(
+    programs: Programs, prometheus: Prometheus, hub: int
+) -> None:
+    assert prometheus.value('up{job="edgepack-hub"}') == 1
+    url = f"http://127.0.0.1:{hub}/metrics"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text = answer.read().decode()
+    checked = subprocess.run(
+        [str(programs.promtool), "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def _filled_in(expression: str, runner: Serving) -> str:
