@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def schema() -> Any:
     return get_builtin_schema("vendor.compose-spec")
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "compose.hub.yaml"])
 def test_a_file_fits_the_published_schema(name: str, schema: Any) -> None:
     jsonschema.validate(load_document(_COMPOSE / name), schema)
 
@@ -39,6 +40,48 @@ def test_the_service_is_reached_from_the_box_alone_and_may_write_only_its_state(
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["volumes"] == ["state:/var/lib/edgepack"]
+
+
+def test_hub_prometheus_and_grafana_are_reached_from_this_machine_alone() -> None:
+    services = load_document(_COMPOSE / "compose.hub.yaml")["services"]
+    assert set(services) == {"hub", "prometheus", "grafana"}
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_what_the_hubs_image_is_made_of_is_what_the_wheel_is_made_of() -> None:
+    build = load_document(_COMPOSE / "compose.hub.yaml")["services"]["hub"]["build"]
+    copied = re.findall(r"^COPY (.+) /src", build["dockerfile_inline"], re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    repository = (_COMPOSE / build["context"]).resolve()
+    wheel = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    made_of = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]
+    project = wheel["project"]
+    needed = {*made_of["packages"], *made_of["force-include"], project["readme"]}
+    assert names == needed | {"pyproject.toml", *project["license-files"]}
+    assert all((repository / name).exists() for name in names)
+
+
+def test_what_is_mounted_beside_the_hub_is_there_and_where_it_is_looked_for() -> None:
+    document = load_document(_COMPOSE / "compose.hub.yaml")
+    services = document["services"]
+    mounts = [each for service in services.values() for each in service["volumes"]]
+    for mount in mounts:
+        source = mount.split(":")[0]
+        if source.startswith("../"):
+            assert (_COMPOSE / source).exists(), mount
+    (provider,) = load_document(
+        DEPLOY / "grafana" / "provisioning" / "dashboards" / "edgepack.yml"
+    )["providers"]
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in mounts
+    (source,) = load_document(
+        DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    )["datasources"]
+    assert source["url"].strip("${}") in services["grafana"]["environment"]
+    port = services["hub"]["command"][-1]
+    assert document["configs"]["hubs"]["content"] == f'- targets: ["hub:{port}"]\n'
 
 
 def test_the_file_says_what_the_image_says() -> None:

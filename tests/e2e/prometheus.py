@@ -1,7 +1,4 @@
-"""A real Prometheus from Debian's package, unpacked beside the tests: nothing is installed.
-
-Installing the package would start a server on every address of the machine.
-"""
+"""A real Prometheus from Debian's package, unpacked beside the tests."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.debian import unpack_package
+
 _START_S = 60.0
 
 
@@ -31,14 +30,7 @@ class Programs:
 
 def unpack_prometheus(folder: Path) -> Programs:
     """Fetches Debian's package and unpacks it into a folder."""
-    download = ["apt-get", "download", "-q", "prometheus"]
-    if subprocess.run(download, cwd=folder, capture_output=True, check=False).returncode != 0:
-        # A new machine has no list of packages yet.
-        subprocess.run(["apt-get", "update", "-q"], check=True, capture_output=True)
-        subprocess.run(download, cwd=folder, check=True, capture_output=True)
-    (package,) = folder.glob("prometheus_*.deb")
-    subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True)
-    programs = folder / "usr" / "bin"
+    programs = unpack_package("prometheus", folder) / "usr" / "bin"
     return Programs(programs / "prometheus", programs / "promtool")
 
 
@@ -50,13 +42,16 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Asks for the present value of an expression."""
-        asked = urllib.parse.urlencode({"query": expression})
-        url = f"http://127.0.0.1:{self.port}/api/v1/query?{asked}"
+        result: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
+        return result
+
+    def ask(self, path: str, **asked: str) -> Any:
+        """Asks the HTTP API of Prometheus and returns the data of its answer."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(asked)}"
         with urllib.request.urlopen(url, timeout=20) as answer:
             document = json.load(answer)
         assert document["status"] == "success"
-        result: list[dict[str, Any]] = document["data"]["result"]
-        return result
+        return document["data"]
 
     def value(self, expression: str) -> float:
         """Asks until the expression has one value, which it is."""
@@ -73,9 +68,6 @@ class Prometheus:
 @contextlib.contextmanager
 def scraping(programs: Programs, folder: Path, target: int) -> Iterator[Prometheus]:
     """Runs a Prometheus on loopback that scrapes a port of this machine every second."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     configuration = folder / "prometheus.yml"
     configuration.write_text(
         "global: {scrape_interval: 1s}\n"
@@ -83,6 +75,17 @@ def scraping(programs: Programs, folder: Path, target: int) -> Iterator[Promethe
         "- job_name: edgepack-runner\n"
         f"  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
     )
+    with running(programs, configuration) as prometheus:
+        yield prometheus
+
+
+@contextlib.contextmanager
+def running(programs: Programs, configuration: Path) -> Iterator[Prometheus]:
+    """Runs a Prometheus on loopback, with its data and its log beside its configuration."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = configuration.parent
     command = [str(programs.prometheus), f"--config.file={configuration}"]
     command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
     with (folder / "prometheus.log").open("wb") as log:

@@ -18,9 +18,8 @@ from edgepack.build.cache import Cache
 from edgepack.build.targets import load_target, make_site
 from edgepack.runner.gpu.needs import CUDA_LIBRARIES
 from tests.e2e.doubling import lay_out, write_onnx
+from tests.e2e.standin_nvml import compile_driver, compile_library
 
-_SOURCE = Path(__file__).with_name("standin_nvml.c")
-_COMPILER = ("gcc", "-shared", "-fPIC", "-Wall", "-Werror")
 _LOOK = (
     "import json; from edgepack.formats.typed import to_plain; "
     "from edgepack.runner.gpu.nvml import look_at_cards; "
@@ -28,24 +27,10 @@ _LOOK = (
 )
 
 
-def _compile(folder: Path, name: str, source: Path | None = None) -> None:
-    """Makes a shared library; without a source one that has nothing in it."""
-    if source is None:
-        source = folder / "empty.c"
-        source.write_text("int edgepack_stand_in;\n")
-    subprocess.run(
-        [*_COMPILER, f"-Wl,-soname,{name}", "-o", str(folder / name), str(source)],
-        check=True,
-        timeout=120,
-    )
-
-
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the stand-in of the driver's library."""
-    folder = tmp_path_factory.mktemp("driver")
-    _compile(folder, "libnvidia-ml.so.1", _SOURCE)
-    return folder
+    return compile_driver(tmp_path_factory.mktemp("driver"))
 
 
 def _environment(*folders: Path, **told: str) -> dict[str, str]:
@@ -165,7 +150,7 @@ def test_libraries_that_look_right_and_are_not_end_on_the_cpu_as_well(
     box: Box, driver: Path, tmp_path: Path
 ) -> None:
     for library in CUDA_LIBRARIES:
-        _compile(tmp_path, library.soname)
+        compile_library(tmp_path, library.soname)
     fallback = box.check(driver, tmp_path)["fallback"]
     assert fallback.startswith("CUDAExecutionProvider cannot load the model: ")
     assert str(tmp_path) not in fallback

@@ -1,0 +1,252 @@
+"""How the hub is run: systemd takes its units, and a real nginx stands before two processes."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import http.server
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifests import DEPLOY
+from tests.e2e.debian import unpack_package
+
+#: In tenths, as `systemd-analyze security` wants it: what is left is what a network server needs.
+_EXPOSURE_LIMIT = 13
+_NGINX_MAIN = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/edgepack-hub.conf;
+}}
+"""
+
+
+@pytest.mark.parametrize("name", ["edgepack-hub.service", "edgepack-hub@.service"])
+def test_systemd_takes_the_hubs_units(tmp_path: Path, name: str) -> None:
+    program = tmp_path / "edgepack"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    text = (DEPLOY / "systemd" / name).read_text(encoding="utf-8")
+    unit = tmp_path / name.replace("@.", "@8090.")
+    unit.write_text(text.replace("/opt/edgepack/bin/edgepack", str(program)), encoding="utf-8")
+
+    def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["systemd-analyze", *arguments, str(unit)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    verified = analyze("verify", "--man=no")
+    assert (verified.returncode, verified.stderr) == (0, "")
+    threshold = f"--threshold={_EXPOSURE_LIMIT}"
+    exposed = analyze("security", "--offline=true", "--no-pager", threshold)
+    assert exposed.returncode == 0, exposed.stdout
+
+
+@dataclass
+class _Process:
+    """What stands for a process of the hub: it keeps what it was sent."""
+
+    server: http.server.ThreadingHTTPServer
+    heard: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    status: int = 201
+
+    @property
+    def port(self) -> int:
+        return int(self.server.server_address[1])
+
+
+@contextlib.contextmanager
+def _process() -> Iterator[_Process]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            process.heard.append((self.path, dict(self.headers.items()), body))
+            self.send_response(process.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    process = _Process(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+    process.server.daemon_threads = True
+    thread = threading.Thread(target=process.server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield process
+    finally:
+        process.server.shutdown()
+        thread.join()
+        process.server.server_close()
+
+
+@dataclass(frozen=True)
+class _Proxy:
+    """A running nginx and what is behind it."""
+
+    tls: int
+    plain: int
+    certificate: Path
+    processes: tuple[_Process, _Process]
+
+    def send(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str]]:
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.tls, timeout=30, context=context)
+        return _send(connection, method, path, body, headers or {})
+
+    def send_plain(self, method: str, path: str) -> tuple[int, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.plain, timeout=30)
+        return _send(connection, method, path, b"", {})
+
+    def heard(self) -> list[tuple[str, dict[str, str], bytes]]:
+        return [each for process in self.processes for each in process.heard]
+
+
+def _send(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+) -> tuple[int, dict[str, str]]:
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {"Host": "hub.example", **headers})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, dict(answer.getheaders())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _lay_out(folder: Path, ports: tuple[int, int], processes: tuple[int, int]) -> None:
+    """Writes the shipped file for this machine's ports, and makes its certificate."""
+    names = "subjectAltName=IP:127.0.0.1,DNS:hub.example"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    make += ["-subj", "/CN=hub.example", "-addext", names, "-keyout", "hub.key", "-out", "hub.crt"]
+    subprocess.run(make, cwd=folder, check=True, capture_output=True)
+    text = (DEPLOY / "nginx" / "edgepack-hub.conf").read_text(encoding="utf-8")
+    text = re.sub(r"\n *listen \[::\].*", "", text)
+    for shipped, here in (
+        ("listen 80;", f"listen 127.0.0.1:{ports[1]};"),
+        ("listen 443 ", f"listen 127.0.0.1:{ports[0]} "),
+        ("/etc/edgepack/tls", str(folder)),
+        ("127.0.0.1:8090", f"127.0.0.1:{processes[0]}"),
+        ("127.0.0.1:8091", f"127.0.0.1:{processes[1]}"),
+    ):
+        assert text.count(shipped) > 0, shipped
+        text = text.replace(shipped, here)
+    (folder / "edgepack-hub.conf").write_text(text, encoding="utf-8")
+    (folder / "nginx.conf").write_text(_NGINX_MAIN.format(folder=folder), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack_package("nginx", tmp_path_factory.mktemp("nginx")) / "usr" / "sbin" / "nginx"
+
+
+@pytest.fixture
+def proxy(nginx: Path, tmp_path: Path) -> Iterator[_Proxy]:
+    ports = _free_port(), _free_port()
+    with _process() as one, _process() as other:
+        _lay_out(tmp_path, ports, (one.port, other.port))
+        command = [str(nginx), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+        command += ["-e", str(tmp_path / "start.log")]
+        checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+        assert "warn" not in checked.stderr
+        process = subprocess.Popen(command)
+        try:
+            found = _Proxy(*ports, tmp_path / "hub.crt", (one, other))
+            _wait_for(ports[0])
+            yield found
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert time.monotonic() < deadline, "nginx does not listen"
+        time.sleep(0.05)
+
+
+def test_a_report_arrives_as_it_was_sent_and_both_processes_are_used(proxy: _Proxy) -> None:
+    body = gzip.compress(b'{"schema": 1}' * 100)
+    told = {"Content-Encoding": "gzip", "Authorization": "Bearer t", "X-Forwarded-For": "1.2.3.4"}
+    for _ in range(8):
+        status, headers = proxy.send("POST", "/api/reports", body, told)
+        assert status == 201
+        assert headers["Strict-Transport-Security"].startswith("max-age=")
+        assert headers["Server"] == "nginx"
+    assert all(process.heard for process in proxy.processes)
+    for path, headers, heard in proxy.heard():
+        assert (path, heard) == ("/api/reports", body)
+        assert headers["Content-Encoding"] == "gzip"
+        assert headers["Authorization"] == "Bearer t"
+        assert headers["Host"] == "hub.example"
+        assert headers["X-Forwarded-Proto"] == "https"
+        assert headers["X-Forwarded-For"] == "127.0.0.1"
+
+
+def test_a_report_goes_to_the_other_process_when_one_is_full_or_gone(proxy: _Proxy) -> None:
+    full, other = proxy.processes
+    full.status = 503
+    for _ in range(4):
+        assert proxy.send("POST", "/api/reports", b"{}")[0] == 201
+    assert len(other.heard) == 4
+
+
+def test_a_token_that_is_good_once_is_never_sent_twice(proxy: _Proxy) -> None:
+    for process in proxy.processes:
+        process.status = 503
+    assert proxy.send("POST", "/api/enrol", b"{}")[0] == 503
+    assert len(proxy.heard()) == 1
+
+
+def test_what_is_too_large_never_reaches_the_hub(proxy: _Proxy) -> None:
+    # nginx answers by the length that is announced, and may close before it has read the body.
+    told = {"Content-Length": str(17 * 2**20)}
+    assert proxy.send("POST", "/api/reports", b"", told)[0] == 413
+    assert proxy.heard() == []
+
+
+def test_metrics_are_not_for_the_world(proxy: _Proxy) -> None:
+    assert proxy.send("GET", "/metrics")[0] == 404
+    assert proxy.heard() == []
+
+
+def test_without_tls_a_page_is_sent_on_and_a_token_refused(proxy: _Proxy) -> None:
+    status, headers = proxy.send_plain("GET", "/devices/till-7")
+    assert (status, headers["Location"]) == (301, "https://hub.example/devices/till-7")
+    assert proxy.send_plain("POST", "/api/reports")[0] == 403
+    assert proxy.heard() == []
