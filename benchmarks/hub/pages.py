@@ -26,9 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepack.hub.answers.compare import CompareQuery
-from edgepack.hub.answers.fleet import FleetQuery
-from edgepack.hub.answers.selecting import SelectQuery
 from sqlalchemy import Connection, Engine, event, func, select
 
 from benchmarks.hub.mlflow import cache_folder
@@ -36,6 +33,9 @@ from benchmarks.hub.servers import hub_serving
 from edgepack.hub import asking
 from edgepack.hub.access.credentials import Credentials
 from edgepack.hub.access.roles import Role
+from edgepack.hub.answers.compare import CompareQuery
+from edgepack.hub.answers.fleet import FleetQuery
+from edgepack.hub.answers.selecting import SelectQuery
 from edgepack.hub.simulate.bulk import fill_store
 from edgepack.hub.simulate.timeline import Plan
 from edgepack.hub.store import schema

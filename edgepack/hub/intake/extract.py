@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Integer, Table
 
 from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.errors import Problem
-from edgepack.formats.report import Report, RunFacts
+from edgepack.formats.report import Report, RunFacts, Scenario
 from edgepack.formats.typed import to_plain
 from edgepack.hub.answers.health import RANKS, condition_of, main_run_index
 from edgepack.hub.answers.trust import standing_of
@@ -189,6 +189,7 @@ def _run_rows(report: Report, run: RunFacts, box: Mapping[str, Any], moment: int
 
 def _context_row(report: Report, run: RunFacts, box: Mapping[str, Any]) -> dict[str, Any]:
     method, model = run.method, report.model
+    offline = method.scenario is Scenario.OFFLINE
     facts = {
         **box,
         "model": _text(model.name),
@@ -198,7 +199,8 @@ def _context_row(report: Report, run: RunFacts, box: Mapping[str, Any]) -> dict[
         "top_k": model.top_k,
         "scenario": str(method.scenario),
         "latency": "compute" if run.end_to_end is None else "end_to_end",
-        "samples_per_query": method.samples_per_query,
+        # Of Offline it is how many samples fitted into the time, another number every run.
+        "samples_per_query": None if offline else method.samples_per_query,
         "max_batch": method.max_batch,
         "arrival": _optional(method.arrival),
         "latency_bound_ns": method.latency_bound_ns,

@@ -135,7 +135,7 @@ def read_report(data: bytes, sender: Sender, received_ms: int) -> Accepted | Ref
     report = cast("Report", from_plain(Report, document))
     if report.device_id is not None and report.device_id != sender.name:
         message = (
-            f"the report is of device {report.device_id[:64]!r}, its credential of {sender.name!r}; "
+            f"the report is of device {report.device_id[:64]!r}, its token of {sender.name!r}; "
             "a device sends its own reports only (edgepack-runner enrol makes a new credential)"
         )
         return Refused(403, message, report_id=told)
