@@ -32,6 +32,7 @@ COMMANDS: Final = {
         "Rank a target's variants by the latency its boxes reported.",
     ),
     "report": ("edgepack.cli.report:report", "Show what boxes reported."),
+    "hub": ("edgepack.cli.hub:hub", "Take the reports of a fleet, keep them and show them."),
     "doctor": ("edgepack.cli.doctor:doctor", "Say what this host lacks and how to install it."),
 }
 

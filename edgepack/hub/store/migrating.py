@@ -62,6 +62,19 @@ def check_revision(engine: Engine) -> None:
         )
 
 
+def check_known_revision(engine: Engine) -> None:
+    """Refuses a database that is no hub's, or a later one's; an earlier one can be migrated.
+
+    Raises:
+        HubError: It is one of these.
+    """
+    with engine.connect() as connection:
+        _refuse_later(connection)
+        found = _revision_of(connection)
+    if found is None:
+        raise HubError(f"{engine.url.render_as_string(hide_password=True)} is no hub's database")
+
+
 def newest_revision() -> str:
     """Returns the revision of today's tables."""
     return str(ScriptDirectory(str(_FOLDER)).get_current_head())

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, and_, bindparam, case, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 
 from edgepack.hub.store import schema
@@ -26,7 +27,7 @@ _AGAIN: Final = frozenset({"40P01", "40001"})
 #: More kinds of releases, setups and contexts than a fleet has at a time.
 _MOST_KNOWN: Final = 100_000
 
-_Insert = sqlite.Insert | postgresql.Insert
+Insert = sqlite_dialect.Insert | postgresql.Insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
 
 
+def insert_for(*, sqlite: bool) -> Callable[[Table], Insert]:
+    """Returns the database's own INSERT, which knows what to do about a row that is there."""
+    return sqlite_dialect.insert if sqlite else postgresql.insert
+
+
 class Recorder:
     """Writes batches of reports; for one thread at a time."""
 
@@ -69,9 +75,7 @@ class Recorder:
             engine: A database at today's tables.
         """
         self._engine = writing(engine)
-        self._insert: Callable[[Table], _Insert] = (
-            sqlite.insert if is_sqlite(engine) else postgresql.insert
-        )
+        self._insert = insert_for(sqlite=is_sqlite(engine))
         self._known: dict[tuple[str, str], int] = {}
 
     def record(self, batch: Sequence[Accepted]) -> list[Outcome]:
@@ -183,7 +187,7 @@ class Recorder:
             "rss_peak_bytes": report["rss_peak_bytes"],
         }
 
-    def _upsert_standing(self) -> _Insert:
+    def _upsert_standing(self) -> Insert:
         table = schema.standing
         statement = self._insert(table)
         newer = statement.excluded.created_ms >= table.c.created_ms

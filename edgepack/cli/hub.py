@@ -1,0 +1,219 @@
+"""`edgepack hub`: serves a hub and looks after its store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgepack.cli.hub_access import device, token
+from edgepack.cli.hub_simulate import simulate
+from edgepack.cli.hub_store import default_store, migrated, now_ms, store_option
+from edgepack.formats.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_PATH = click.Path(path_type=Path)
+_FIRST_BOXES = 10
+_FIRST_DAYS = 7
+_DAY_MS = 86_400_000
+
+
+@click.group()
+def hub() -> None:
+    """Take the reports of a fleet, keep them and show them."""
+
+
+@hub.command()
+@store_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=8090,
+    show_default=True,
+    metavar="N",
+    help="Port to listen on.",
+)
+@click.option("--tls-certificate", type=_PATH, metavar="FILE", help="Certificate and chain, PEM.")
+@click.option("--tls-key", type=_PATH, metavar="FILE", help="Its key, PEM.")
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy whose X-Forwarded headers are believed; may be repeated.",
+)
+@click.option(
+    "--reports-per-minute",
+    type=click.FloatRange(0.1, 1e9),
+    default=60.0,
+    show_default=True,
+    metavar="X",
+    help="What each device may send, in the long run.",
+)
+@click.option(
+    "--burst",
+    type=click.IntRange(1, 1_000_000_000),
+    default=600,
+    show_default=True,
+    metavar="N",
+    help="What a device that was away may send at once.",
+)
+def serve(
+    store: str,
+    host: str,
+    port: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    proxies: tuple[str, ...],
+    reports_per_minute: float,
+    burst: int,
+) -> None:
+    """Serve a hub; on an empty store it says how to sign in and to enrol the first boxes."""
+    import uvicorn
+
+    from edgepack.hub.web.app import create_app
+    from edgepack.hub.web.settings import HubSettings
+
+    if (tls_certificate is None) != (tls_key is None):
+        raise ConfigError("--tls-certificate and --tls-key go together")
+    for path in (tls_certificate, tls_key):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{path}: there is no such file")
+    secure = tls_certificate is not None or bool(proxies)
+    settings = HubSettings(reports_per_minute=reports_per_minute, burst=burst, secure_cookie=secure)
+    engine = migrated(store)
+    address = f"{'https' if tls_certificate else 'http'}://{_shown(host)}:{port}"
+    _greet(engine, address)
+    try:
+        uvicorn.run(
+            create_app(engine, settings),
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
+            server_header=False,
+            ssl_certfile=tls_certificate,
+            ssl_keyfile=tls_key,
+            # A box that is slow to take its answer does not keep the hub from ending.
+            timeout_graceful_shutdown=10,
+        )
+    finally:
+        engine.dispose()
+
+
+@hub.command()
+@store_option
+def migrate(store: str) -> None:
+    """Bring a store to this version's tables; `serve` does so by itself."""
+    from edgepack.hub.store.migrating import newest_revision
+
+    migrated(store).dispose()
+    click.echo(f"the store is at revision {newest_revision()}")
+
+
+@hub.command()
+@store_option
+@click.argument("target", type=_PATH)
+def backup(store: str, target: Path) -> None:
+    """Copy a SQLite store to TARGET while it is in use."""
+    from edgepack.hub.store.backup import back_up
+
+    size = back_up(store, target)
+    click.echo(f"{target}: {size} bytes")
+
+
+@hub.command()
+@store_option
+@click.argument("source", type=_PATH)
+@click.option("--replace", is_flag=True, help="Take the place of a store that is there.")
+def restore(store: str, source: Path, replace: bool) -> None:
+    """Put a backup back; no hub may run on the store."""
+    from edgepack.hub.store.backup import restore as put_back
+
+    put_back(source, store, replace=replace)
+    click.echo(f"restored from {source}")
+
+
+@hub.command()
+@store_option
+@click.option(
+    "--documents",
+    type=click.IntRange(1),
+    default=90,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep the reports as they were sent for so long.",
+)
+@click.option(
+    "--reports",
+    type=click.IntRange(1),
+    default=180,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep their figures for so long; after that one row a day.",
+)
+@click.option(
+    "--history",
+    type=click.IntRange(1),
+    default=800,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep the rows of days for so long.",
+)
+def prune(store: str, documents: int, reports: int, history: int) -> None:
+    """Drop what is old; it may be run while the hub serves, say once a day."""
+    from edgepack.hub.store.keeping import Retention
+    from edgepack.hub.store.keeping import prune as drop
+
+    if not documents <= reports <= history:
+        raise ConfigError("expected --documents at most --reports, and that at most --history")
+    engine = migrated(store)
+    try:
+        found = drop(engine, Retention(documents, reports, history), now_ms())
+    finally:
+        engine.dispose()
+    click.echo(f"dropped {found.documents} documents, {found.reports} reports, {found.days} days")
+
+
+hub.add_command(token)
+hub.add_command(device)
+hub.add_command(simulate)
+
+
+def _greet(engine: Engine, address: str) -> None:
+    from edgepack.hub.access.credentials import Credentials
+    from edgepack.hub.access.roles import Role
+
+    credentials = Credentials(engine)
+    click.echo(f"hub: {address}  (store: {engine.url.render_as_string(hide_password=True)})")
+    if credentials.any_reader():
+        click.echo("a token to sign in with: edgepack hub token add --role reader")
+        return
+    now = now_ms()
+    admin = credentials.make(Role.ADMIN, now, label="first start")
+    enrol = credentials.make(
+        Role.ENROL,
+        now,
+        label="first start",
+        expires_ms=now + _FIRST_DAYS * _DAY_MS,
+        uses=_FIRST_BOXES,
+    )
+    click.echo(f"sign in (this link is shown once):  {address}/login#{admin}")
+    click.echo(f"enrol up to {_FIRST_BOXES} boxes within {_FIRST_DAYS} days, on each:")
+    click.echo(f"  edgepack-runner enrol {address} --token {enrol}")
+
+
+def _shown(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - it is compared, not bound
+        return os.uname().nodename
+    return f"[{host}]" if ":" in host else host
+
+
+__all__ = ["default_store", "hub"]

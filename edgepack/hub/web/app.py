@@ -1,0 +1,162 @@
+"""Puts the hub together: the interface for boxes, the answers, the pages, the metrics.
+
+It is not aware of what any of them does. Used by the command line, which serves it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine, text
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgepack import __version__
+from edgepack.hub.access.credentials import Credentials
+from edgepack.hub.intake.committing import GroupCommitter, Watching
+from edgepack.hub.intake.rates import RateLimiter
+from edgepack.hub.store.recording import Recorder
+from edgepack.hub.web.api import Intake, api_router
+from edgepack.hub.web.gate import Gate
+from edgepack.hub.web.metrics import CountingRequests, Metrics
+from edgepack.hub.web.metrics.store import StoreCollector
+from edgepack.hub.web.openapi import SECURITY_SCHEMES
+from edgepack.hub.web.settings import HubSettings
+
+#: Nothing a report says can run, be framed, or call anywhere: scripts and styles are our files.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_SECURITY_HEADERS: Final = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def create_app(
+    engine: Engine,
+    settings: HubSettings | None = None,
+    *,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """Makes the hub's application.
+
+    Args:
+        engine: A database at today's tables.
+        settings: The limits of this process.
+        now_ms: The wall clock.
+        monotonic: Seconds.
+
+    Returns:
+        The application; its lifespan starts and ends the writing thread.
+    """
+    settings = settings or HubSettings()
+    credentials, metrics = Credentials(engine), Metrics()
+    watching = Watching(committed=metrics.observe_commit, failed=metrics.count_commit_failure)
+    committer = GroupCommitter(
+        Recorder(engine), monotonic, most_waiting=settings.most_waiting, watching=watching
+    )
+    metrics.add(StoreCollector.over(engine, now_ms))
+    metrics.watch_queue(lambda: committer.depth, settings.most_waiting)
+    gate = Gate(credentials, now_ms, monotonic)
+    rates = RateLimiter(settings.reports_per_minute, settings.burst, monotonic)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        committer.start()
+        yield
+        committer.stop()
+
+    app = FastAPI(
+        title="edgepack hub",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.include_router(api_router(Intake(gate, credentials, committer, rates, metrics, now_ms)))
+    _add_watching(app, engine, metrics, gate)
+    _add_errors(app)
+    _describe(app)
+    app.add_middleware(_SecurityHeaders)
+    app.add_middleware(CountingRequests, metrics=metrics)
+    return app
+
+
+class _SecurityHeaders:
+    """Puts the headers that keep a browser safe on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, sending if scope["type"] == "http" else send)
+
+
+def _add_watching(app: FastAPI, engine: Engine, metrics: Metrics, gate: Gate) -> None:
+    @app.get("/healthz", tags=["watching"])
+    def healthz() -> Response:
+        """Says whether this process can reach its database."""
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not healthy
+            return JSONResponse({"status": "unhealthy", "error": type(error).__name__}, 503)
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    @app.get("/metrics", tags=["watching"], dependencies=[Depends(gate.reader)])
+    def exposition() -> Response:
+        """Tells Prometheus what this process counts; a reader's token is needed."""
+        data, kind = metrics.exposition()
+        return Response(data, media_type=kind)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(StarletteHTTPException)
+    async def _refused(_request: Request, error: StarletteHTTPException) -> Response:
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        problems = [
+            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+            for each in error.errors()
+        ]
+        return JSONResponse({"error": "the request is wrong", "problems": problems}, 400)
+
+
+def _describe(app: FastAPI) -> None:
+    """Has the description name how tokens come, which FastAPI cannot see."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            for path, operations in schema["paths"].items():
+                if path == "/metrics" or (path.startswith("/api/") and "get" in operations):
+                    operations["get"]["security"] = [{name: []} for name in SECURITY_SCHEMES]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+__all__ = ["HTTPException", "create_app"]
