@@ -1,4 +1,4 @@
-"""The runner's commands: `serve`, `bench`, `report`, `check`, `status`, `doctor`, `reset-id`.
+"""The runner's commands, from `serve` to `reset-id`.
 
 The one boundary where errors become text and exit statuses. Beside `commands` and `predict` it
 is the only place of the runner that prints. Started by the launcher of an installed bundle, or by
@@ -17,7 +17,7 @@ from edgepack.formats.errors import EdgepackError
 from edgepack.runner.clock import SystemClock
 from edgepack.runner.commands.looking import add_doctor, add_status
 from edgepack.runner.commands.measuring import add_bench, add_check
-from edgepack.runner.commands.reporting import add_report, add_reset_id
+from edgepack.runner.commands.reporting import add_enrol, add_report, add_reset_id
 from edgepack.runner.commands.serving import add_serve
 
 _INTERRUPTED = 130
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_bench(commands)
     add_report(commands)
+    add_enrol(commands)
     add_check(commands)
     add_status(commands)
     add_doctor(commands)

@@ -14,7 +14,7 @@ from edgepack.runner.reports.spool import Spool
 from edgepack.runner.state import read_device_id
 from tests.runner.simulators import write_release
 
-_COMMANDS = ("serve", "bench", "report", "check", "status", "doctor", "reset-id")
+_COMMANDS = ("serve", "bench", "report", "enrol", "check", "status", "doctor", "reset-id")
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ class GroupCommitter:
         self._watching = watching or Watching()
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
         self._most_waiting = most_waiting
-        self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
+        self._thread: threading.Thread | None = None
 
     @property
     def depth(self) -> int:
@@ -78,12 +78,15 @@ class GroupCommitter:
 
     def start(self) -> None:
         """Starts to write."""
+        self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Writes what waits and ends."""
-        self._waiting.put(_STOP)
-        self._thread.join()
+        if self._thread is not None:
+            self._waiting.put(_STOP)
+            self._thread.join()
+            self._thread = None
 
     async def submit(self, reports: Sequence[Accepted]) -> list[Outcome]:
         """Has reports written.

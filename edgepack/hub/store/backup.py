@@ -12,6 +12,8 @@ import secrets
 import sqlite3
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from edgepack.formats.errors import ConfigError, HubError
 from edgepack.hub.store.engine import database_url, open_engine
 from edgepack.hub.store.migrating import check_known_revision
@@ -61,6 +63,8 @@ def restore(backup: Path, store: str | Path, *, replace: bool = False) -> None:
     engine = open_engine(backup, read_only=True)
     try:
         check_known_revision(engine)
+    except DatabaseError as error:
+        raise HubError(f"{backup}: the backup is damaged: {error.orig}") from error
     finally:
         engine.dispose()
     if target.exists():

@@ -88,6 +88,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from edgepack.runner.boot.machine import read_machine
     from edgepack.runner.doctor import Examination, examine_box, worst_exit_code
     from edgepack.runner.reaching import ask_port, reach
+    from edgepack.runner.reports.enrolling import enrolled_hub
     from edgepack.runner.serving_mark import read_serving
     from edgepack.runner.settings import Settings
 
@@ -109,7 +110,7 @@ def _doctor(options: argparse.Namespace) -> int:
             reach=reach,
             port=settings.serve.port if options.port is None else options.port,
             settings_fault=fault,
-            hub=(settings.hub.url or "") if hub == "" else hub,
+            hub=(enrolled_hub(settings.hub, paths.state).url or "") if hub == "" else hub,
         )
     )
     code = worst_exit_code(findings)

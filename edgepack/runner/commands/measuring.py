@@ -54,6 +54,9 @@ def add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report here as well")
     parser.add_argument("--json", action="store_true", help="print the report itself")
+    parser.add_argument(
+        "--send", action="store_true", help="send what waits to the hub where the box is enrolled"
+    )
 
 
 def add_check(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -83,7 +86,20 @@ def _bench(options: argparse.Namespace) -> int:
             print(line)
     for warning in outcome.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return 0
+    return _send(options) if options.send else 0
+
+
+def _send(options: argparse.Namespace) -> int:
+    from edgepack.runner.commands.options import state_of
+    from edgepack.runner.commands.reporting import send_reports
+    from edgepack.runner.reports.enrolling import enrolled_hub
+    from edgepack.runner.reports.spool import Spool
+
+    paths = paths_of(options)
+    settings = settings_of(options, paths)
+    limits = settings.spool
+    spool = Spool(state_of(paths) / "spool", max_bytes=limits.max_bytes, max_count=limits.max_count)
+    return send_reports(spool, enrolled_hub(settings.hub, paths.state))
 
 
 def check_here(options: argparse.Namespace) -> CheckOutcome:

@@ -1,4 +1,4 @@
-"""`edgepack-runner report` and `reset-id`: what leaves the box, and under which name."""
+"""`edgepack-runner report`, `enrol` and `reset-id`: what leaves the box, and under which name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.formats.errors import HubError
+from edgepack.formats.errors import ConfigError, HubError
 from edgepack.runner.commands.options import (
     Commands,
     add_command,
@@ -49,6 +49,30 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
     )
 
 
+def add_enrol(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Adds `enrol`."""
+    parser = add_command(
+        commands,
+        "enrol",
+        _enrol,
+        "Make this box known to a hub; its reports go there from then on.",
+        "enrol https://hub.example --token-file enrol.token --label 'till 7'",
+    )
+    parser.add_argument("hub", metavar="URL", help="the hub's address")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token", help="an enrolment token; other users of this box can see it while this runs"
+    )
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token")
+    parser.add_argument("--label", default="", metavar="TEXT", help="a word for people")
+    parser.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust, instead of the system's",
+    )
+
+
 def add_reset_id(commands: Commands[argparse.ArgumentParser]) -> None:
     """Adds `reset-id`."""
     add_command(
@@ -61,6 +85,7 @@ def add_reset_id(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from edgepack.runner.reports.enrolling import enrolled_hub
     from edgepack.runner.reports.spool import Spool
 
     paths = paths_of(options)
@@ -68,7 +93,8 @@ def _report(options: argparse.Namespace) -> int:
     limits = settings.spool
     spool = Spool(state_of(paths) / "spool", max_bytes=limits.max_bytes, max_count=limits.max_count)
     if options.send is not None:
-        return _send(spool, settings.hub.typed(options.send, options.token_file))
+        hub = enrolled_hub(settings.hub, paths.state)
+        return send_reports(spool, hub.typed(options.send, options.token_file))
     waiting = spool.waiting()
     for each in waiting:
         data = spool.read(each) if options.show else None
@@ -81,7 +107,19 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _send(spool: Spool, hub: HubSection) -> int:
+def send_reports(spool: Spool, hub: HubSection) -> int:
+    """Sends the reports that wait, and says what became of them.
+
+    Args:
+        spool: Where they wait.
+        hub: Where they go.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        HubError: At least one could not be delivered.
+    """
     from edgepack.runner.reports.sender import connect_to_hub
     from edgepack.runner.reports.sending import send_waiting
 
@@ -94,6 +132,39 @@ def _send(spool: Spool, hub: HubSection) -> int:
         if outcome.retry_after_s is not None:
             hint = f"the hub asks not to be tried again for {outcome.retry_after_s:.0f} s"
         raise HubError(f"{hub.url}: {outcome.trouble}", hint=hint)
+    return 0
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    from edgepack.runner.reports.enrolling import enrol
+    from edgepack.runner.reports.tokens import read_token
+    from edgepack.runner.reports.transport import HttpTransport
+    from edgepack.runner.state import ensure_device_id
+
+    token = options.token or read_token(options.token_file)
+    if token is None:
+        raise ConfigError(
+            "an enrolment token is needed",
+            hint="--token-file FILE; edgepack hub token add --role enrol makes one",
+        )
+    state = state_of(paths_of(options))
+    device_id = ensure_device_id(state)
+    if device_id is None:
+        raise ConfigError(f"{state}: the box's id cannot be kept", hint="check who may write there")
+
+    def ask(url: str, token: str, document: bytes) -> tuple[int, bytes]:
+        return HttpTransport(url, token=token, ca_file=options.ca_file).ask(document)
+
+    url = enrol(
+        options.hub,
+        token,
+        device_id,
+        state,
+        ask,
+        label=options.label,
+        ca_file=options.ca_file,
+    )
+    print(f"enrolled as {device_id}; reports go to {url}")
     return 0
 
 

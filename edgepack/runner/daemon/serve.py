@@ -29,6 +29,7 @@ from edgepack.runner.http.app import App
 from edgepack.runner.http.server import Server, bind
 from edgepack.runner.http.serving import make_app
 from edgepack.runner.live.model import LiveModel
+from edgepack.runner.reports.enrolling import enrolled_hub
 from edgepack.runner.reports.sender import make_sender
 from edgepack.runner.reports.spool import Spool
 from edgepack.runner.reports.tokens import read_token
@@ -161,7 +162,9 @@ class Daemon:
             return
         limits = around.settings.spool
         spool = Spool(around.paths.spool, max_bytes=limits.max_bytes, max_count=limits.max_count)
-        sender = make_sender(spool, around.settings.hub, around.clock, around.log)
+        sender = make_sender(
+            spool, enrolled_hub(around.settings.hub, around.paths.state), around.clock, around.log
+        )
         if sender is not None:
             self._app.metrics.reports = lambda: sender.state
             sender.start()

@@ -14,12 +14,12 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgepack.formats.errors import ConfigError
+from edgepack.formats.errors import ConfigError, HubError
 from edgepack.runner.clock import Clock, SystemClock
 from edgepack.runner.reports.address import check_url, is_loopback_url
 from edgepack.runner.reports.delivery import Delivery, Verdict
@@ -71,29 +71,54 @@ class HttpTransport:
 
     def send(self, report_id: str, data: bytes) -> Delivery:
         """POSTs a report as JSON with its id as the idempotency key; see `Transport.send`."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": report_id}
+        try:
+            with self._post(data, {"Idempotency-Key": report_id}) as answer:
+                return self._judge(answer)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return Delivery(Verdict.UNREACHABLE, self._reason(error))
+
+    def ask(self, document: bytes) -> tuple[int, bytes]:
+        """POSTs a JSON document that is no report.
+
+        Args:
+            document: Its bytes.
+
+        Returns:
+            The status and the first 64 KiB of the answer.
+
+        Raises:
+            HubError: Nobody answers, or not in time.
+        """
+        try:
+            with self._post(document, {}) as answer:
+                return answer.status, answer.read(_MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise HubError(f"{self._url}: {self._reason(error)}") from error
+
+    def cancel(self) -> None:
+        """Ends a `send` that another thread is in, and every later one, at once."""
+        self._line.cut("stopped")
+
+    @contextlib.contextmanager
+    def _post(self, data: bytes, more: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+        headers = {"Content-Type": "application/json", **more}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         request = urllib.request.Request(  # noqa: S310 - check_url has allowed only http(s)
             self._url, data=data, headers=headers, method="POST"
         )
-        try:
-            with (
-                self._line.open_for(self._deadline_s),
-                self._opener.open(request, timeout=self._timeout_s) as answer,
-            ):
-                if self._line.cut_off is not None:
-                    # To the parser, a connection that was cut ends the headers like any other.
-                    raise OSError(self._line.cut_off)
-                return self._judge(answer)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = self._line.cut_off or getattr(error, "reason", None) or error
-            text = str(reason) or type(error).__name__
-            return Delivery(Verdict.UNREACHABLE, text[:_SHOWN_CHARACTERS])
+        with (
+            self._line.open_for(self._deadline_s),
+            self._opener.open(request, timeout=self._timeout_s) as answer,
+        ):
+            if self._line.cut_off is not None:
+                # To the parser, a connection that was cut ends the headers like any other.
+                raise OSError(self._line.cut_off)
+            yield answer
 
-    def cancel(self) -> None:
-        """Ends a `send` that another thread is in, and every later one, at once."""
-        self._line.cut("stopped")
+    def _reason(self, error: Exception) -> str:
+        reason = self._line.cut_off or getattr(error, "reason", None) or error
+        return (str(reason) or type(error).__name__)[:_SHOWN_CHARACTERS]
 
     def _judge(self, answer: http.client.HTTPResponse) -> Delivery:
         status, headers = answer.status, answer.headers
