@@ -24,7 +24,6 @@ import pytest
 from tests.campaigns.boxes import Address, Serving, serving_on
 from tests.deploy.dashboards import DASHBOARDS, expressions_of, load_dashboard
 from tests.deploy.manifests import DEPLOY
-from tests.e2e.counting_hub import TOKEN, counting_hub
 from tests.e2e.prometheus import Programs, Prometheus, running, unpack_prometheus
 from tests.e2e.standin_nvml import compile_driver
 from tests.e2e.watched import (
@@ -34,6 +33,8 @@ from tests.e2e.watched import (
     deploy_prometheus,
     make_box_with_a_reference,
 )
+from tests.e2e.watched_hub import WatchedHub, watched_hub
+from tests.hub.reports import report_bytes
 
 _RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 _PATIENCE_S = 90.0
@@ -82,12 +83,14 @@ def test_a_rule_that_is_wrong_is_seen(programs: Programs, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def runner(tmp_path_factory: pytest.TempPathFactory, hub: WatchedHub) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("box")
     box = make_box_with_a_reference(folder)
     driver = compile_driver(tmp_path_factory.mktemp("driver"))
     settings = folder / "runner.toml"
-    settings.write_text('[hub]\nurl = "http://127.0.0.1:9/api/reports"\ninterval_s = 1\n')
+    settings.write_text("[hub]\ninterval_s = 1\n")
+    enrolled = box.run("enrol", f"http://127.0.0.1:{hub.port}", "--token", hub.enrol)
+    assert enrolled.returncode == 0, enrolled.stderr
     log, env = folder / "runner.log", {"LD_LIBRARY_PATH": str(driver)}
     with serving_on(box, log, "--config", str(settings), env=env) as serving:
         measured = box.run("bench", "--duration", "quick", env=env)
@@ -98,27 +101,24 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with counting_hub(tmp_path_factory.mktemp("hub")) as port:
-        yield port
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedHub]:
+    with watched_hub(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
 
 
-def _send_a_little(port: int, numbers: Iterator[int]) -> None:
+def _send_a_little(hub: WatchedHub, numbers: Iterator[int]) -> None:
     """Sends the hub a new report, one that it has seen, and one that is none; reads a page."""
-    hub = Address(port)
-    number = next(numbers)
-    bodies: list[object] = [{"number": number}, {"number": number}, []]
-    for body in bodies:
-        hub.ask("POST", "/api/reports", body)
-    hub.ask("GET", "/nowhere")
+    report = report_bytes(next(numbers), device=None)
+    assert [hub.send(body) for body in (report, report, b"[]")] == [201, 200, 400]
+    Address(hub.port).ask("GET", "/nowhere")
 
 
 @pytest.fixture(scope="module")
 def prometheus(
-    programs: Programs, runner: Serving, hub: int, tmp_path_factory: pytest.TempPathFactory
+    programs: Programs, runner: Serving, hub: WatchedHub, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("watching") / "prometheus"
-    configuration = deploy_prometheus(folder, [runner.port], [hub], TOKEN)
+    configuration = deploy_prometheus(folder, [runner.port], [hub.port], hub.reader)
     acts = (
         functools.partial(ask_a_little, runner),
         functools.partial(_send_a_little, hub, itertools.count()),
@@ -130,11 +130,11 @@ def prometheus(
 
 
 def test_promtool_finds_nothing_to_complain_about_in_the_hubs_metrics(
-    programs: Programs, prometheus: Prometheus, hub: int
+    programs: Programs, prometheus: Prometheus, hub: WatchedHub
 ) -> None:
     assert prometheus.value('up{job="edgepack-hub"}') == 1
-    url = f"http://127.0.0.1:{hub}/metrics"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+    url = f"http://127.0.0.1:{hub.port}/metrics"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {hub.reader}"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         text = answer.read().decode()
     checked = subprocess.run(

@@ -1,0 +1,152 @@
+"""The three commands of the getting-started guide, and what an owner of a hub does after them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.boxes import Box, make_box
+from tests.e2e.hubs import free_port
+
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class _Hub:
+    port: int
+    store: Path
+    said: str
+
+    def get(self, path: str, token: str) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+def _edgepack(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgepack.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextlib.contextmanager
+def _serving(folder: Path, store: Path) -> Iterator[_Hub]:
+    port, log = free_port(), folder / "hub.log"
+    command = [sys.executable, "-m", "edgepack.cli.main", "hub", "serve"]
+    command += ["--store", str(store), "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
+                break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield _Hub(port, store, log.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_PATIENCE_S) in (0, -signal.SIGTERM), log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Box:
+    return make_box(tmp_path_factory.mktemp("box"))
+
+
+def test_three_commands_lead_to_a_page_with_ones_own_report(box: Box, tmp_path: Path) -> None:
+    store = tmp_path / "hub.db"
+    with _serving(tmp_path, store) as hub:
+        found = re.search(r"edgepack-runner (enrol http\S+ --token \S+)", hub.said)
+        link = re.search(r"/login#(edgepack_admin_\S+)", hub.said)
+        assert found is not None
+        assert link is not None
+        enrolled = box.run(*found[1].split(" "))
+        assert enrolled.returncode == 0, enrolled.stderr
+        measured = box.run("bench", "--duration", "quick", "--send")
+        assert measured.returncode == 0, measured.stderr
+        assert "1 accepted, 0 refused, 0 still waiting" in measured.stdout
+        name = (box.state / "device_id").read_text().strip()
+        assert (box.state / "hub-token").stat().st_mode & 0o077 == 0
+        for path in ("/", f"/devices/{name}", "/compare", "/releases"):
+            status, page = hub.get(path, link[1])
+            assert status == 200, page
+        status, page = hub.get(f"/devices/{name}", link[1])
+        assert name.encode() in page
+        again = box.run(*found[1].split(" "))
+        assert again.returncode == 9
+        assert "enrolled already" in again.stderr
+    with _serving(tmp_path, store) as hub:
+        assert "edgepack_" not in hub.said
+        assert hub.get("/api/fleet", link[1])[0] == 200
+
+
+def test_a_revoked_token_a_backup_and_a_token_list(tmp_path: Path) -> None:
+    store = tmp_path / "hub.db"
+    made = _edgepack("hub", "token", "add", "--store", store, "--label", "prometheus")
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    with _serving(tmp_path, store) as hub:
+        assert hub.get("/metrics", token)[0] == 200
+        listed = _edgepack("hub", "token", "list", "--store", store, "--json")
+        (row,) = json.loads(listed.stdout)
+        assert row["label"] == "prometheus"
+        assert token not in listed.stdout
+        copied = _edgepack("hub", "backup", "--store", store, tmp_path / "copy.db")
+        assert copied.returncode == 0, copied.stderr
+        revoked = _edgepack("hub", "token", "revoke", "--store", store, str(row["id"]))
+        assert revoked.returncode == 0, revoked.stderr
+        deadline = time.monotonic() + _PATIENCE_S
+        while hub.get("/metrics", token)[0] != 401:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        used = _edgepack("hub", "restore", "--store", store, tmp_path / "copy.db", "--replace")
+        assert used.returncode == 9
+        assert "in use" in used.stderr
+    restored = _edgepack("hub", "restore", "--store", store, tmp_path / "copy.db", "--replace")
+    assert restored.returncode == 0, restored.stderr
+    with _serving(tmp_path, store) as hub:
+        assert hub.get("/metrics", token)[0] == 200
+    pruned = _edgepack("hub", "prune", "--store", store)
+    assert pruned.stdout == "dropped 0 documents, 0 reports, 0 days\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("serve", "--store", "mysql://somewhere/hub"), 3, "SQLite and PostgreSQL"),
+        (("serve", "--store", "/nowhere/at/all/hub.db"), 9, "cannot be opened"),
+        (("serve", "--tls-key", "key.pem"), 3, "go together"),
+        (("serve", "--store", "postgresql://127.0.0.1:1/hub"), 9, "cannot be opened"),
+        (("device", "revoke", "nobody"), 3, "no device"),
+        (("token", "add", "--role", "reader", "--uses", "3"), 3, "enrol only"),
+        (("prune", "--documents", "10", "--reports", "5"), 3, "at most"),
+    ],
+)
+def test_bad_input_says_what_to_do(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    if "--store" not in arguments:
+        arguments = (*arguments, "--store", str(tmp_path / "hub.db"))
+    done = _edgepack("hub", *arguments)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
