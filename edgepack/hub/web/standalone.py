@@ -1,0 +1,80 @@
+"""An answer as one HTML file that needs nothing else: no script, no link, no hub.
+
+It is not aware of HTTP and of the store. Used by the command line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from edgepack.hub.answers.compare import CompareAnswer
+from edgepack.hub.answers.device import DeviceAnswer
+from edgepack.hub.answers.fleet import FleetAnswer
+from edgepack.hub.answers.releases import ReleaseAnswer, ReleasesAnswer
+from edgepack.hub.answers.sheet import Answer, Sheet, sheet_of
+from edgepack.hub.answers.table import format_moment
+from edgepack.hub.web.addresses import Addresses
+from edgepack.hub.web.rendering import STATIC, fill
+from edgepack.hub.web.views.compare import compare_view
+from edgepack.hub.web.views.device import device_view
+from edgepack.hub.web.views.fleet import fleet_view
+from edgepack.hub.web.views.releases import release_view, releases_view
+from edgepack.hub.web.views.tables import Place, table_view
+
+_NOWHERE = Place(Addresses(None), (), ())
+
+
+def standalone_report(answer: Answer | Sheet, *, source: str, made_ms: int) -> bytes:
+    """Writes an answer as a page by itself.
+
+    Args:
+        answer: The answer; a sheet, as a hub answers over HTTP, has no charts.
+        source: Where it comes from: an address or a file.
+        made_ms: When it was asked.
+
+    Returns:
+        HTML, UTF-8.
+    """
+    template, values = _view(answer)
+    # Our own style sheet; it holds no `<`.
+    style = Markup((STATIC / "hub.css").read_text(encoding="utf-8"))  # noqa: S704
+    text = fill(
+        template,
+        layout="alone.html",
+        here=_NOWHERE.addresses,
+        style=style,
+        source=source,
+        made=format_moment(made_ms),
+        **values,
+    )
+    # A name may hold half a character; no file of UTF-8 can.
+    return text.encode("utf-8", "replace")
+
+
+def _view(answer: Answer | Sheet) -> tuple[str, dict[str, Any]]:
+    match answer:
+        case FleetAnswer():
+            return "fleet.html", fleet_view(answer, _NOWHERE)
+        case DeviceAnswer():
+            return "device.html", device_view(answer, _NOWHERE)
+        case CompareAnswer():
+            return "compare.html", compare_view(answer, _NOWHERE)
+        case ReleasesAnswer():
+            return "releases.html", releases_view(answer, _NOWHERE)
+        case ReleaseAnswer():
+            return "release.html", release_view(answer, _NOWHERE)
+        case Sheet():
+            return "sheet.html", _sheet_view(answer)
+        case _:
+            return "sheet.html", _sheet_view(sheet_of(answer))
+
+
+def _sheet_view(sheet: Sheet) -> dict[str, Any]:
+    return {
+        "title": sheet.title,
+        "place": "sheet",
+        "lines": sheet.lines,
+        "tables": [table_view(each, _NOWHERE) for each in sheet.tables],
+    }
