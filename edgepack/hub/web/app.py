@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine, text
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgepack import __version__
@@ -23,12 +24,20 @@ from edgepack.hub.access.credentials import Credentials
 from edgepack.hub.intake.committing import GroupCommitter, Watching
 from edgepack.hub.intake.rates import RateLimiter
 from edgepack.hub.store.recording import Recorder
+from edgepack.hub.web.answers_api import answers_router
 from edgepack.hub.web.api import Intake, api_router
 from edgepack.hub.web.gate import Gate
 from edgepack.hub.web.metrics import CountingRequests, Metrics
 from edgepack.hub.web.metrics.store import StoreCollector
 from edgepack.hub.web.openapi import SECURITY_SCHEMES
+from edgepack.hub.web.pages import pages_router
 from edgepack.hub.web.settings import HubSettings
+from edgepack.hub.web.signing_in import (
+    SignInError,
+    page_gate,
+    send_to_sign_in,
+    sign_in_router,
+)
 
 #: Nothing a report says can run, be framed, or call anywhere: scripts and styles are our files.
 _POLICY: Final = (
@@ -88,6 +97,10 @@ def create_app(
         openapi_url="/api/openapi.json",
     )
     app.include_router(api_router(Intake(gate, credentials, committer, rates, metrics, now_ms)))
+    app.include_router(answers_router(engine, now_ms), dependencies=[Depends(gate.reader)])
+    app.include_router(pages_router(engine, now_ms), dependencies=[Depends(page_gate(gate))])
+    app.include_router(sign_in_router(gate, secure_cookie=settings.secure_cookie))
+    app.mount("/static", StaticFiles(packages=[("edgepack.hub.web", "static")]), name="static")
     _add_watching(app, engine, metrics, gate)
     _add_errors(app)
     _describe(app)
@@ -134,6 +147,10 @@ def _add_errors(app: FastAPI) -> None:
     async def _refused(_request: Request, error: StarletteHTTPException) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
+    @app.exception_handler(SignInError)
+    async def _not_signed_in(_request: Request, error: SignInError) -> Response:
+        return send_to_sign_in(error)
+
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         problems = [
@@ -157,6 +174,3 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
-
-
-__all__ = ["HTTPException", "create_app"]
