@@ -5,6 +5,7 @@ It is not aware of what any of them does. Used by the command line, which serves
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +46,8 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_LOG: Final = logging.getLogger("edgepack.hub")
+_COME_BACK_S: Final = 5
 _SECURITY_HEADERS: Final = (
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -73,7 +77,12 @@ def create_app(
     """
     settings = settings or HubSettings()
     credentials, metrics = Credentials(engine), Metrics()
-    watching = Watching(committed=metrics.observe_commit, failed=metrics.count_commit_failure)
+
+    def failed(error: Exception) -> None:
+        metrics.count_commit_failure(error)
+        _LOG.warning("the store did not take reports: %s", str(error).partition("\n")[0])
+
+    watching = Watching(committed=metrics.observe_commit, failed=failed)
     committer = GroupCommitter(
         Recorder(engine), monotonic, most_waiting=settings.most_waiting, watching=watching
     )
@@ -146,6 +155,14 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def _refused(_request: Request, error: StarletteHTTPException) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(OperationalError)
+    async def _no_database(_request: Request, error: OperationalError) -> Response:
+        # The database is away or full: not a fault of the question, and it may be back soon.
+        _LOG.warning("the database does not answer: %s", str(error.orig).splitlines()[0])
+        return JSONResponse(
+            {"error": "the store does not answer now"}, 503, {"Retry-After": str(_COME_BACK_S)}
+        )
 
     @app.exception_handler(SignInError)
     async def _not_signed_in(_request: Request, error: SignInError) -> Response:
