@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgepack.cli.console import print_json
 from edgepack.cli.field import opened, show_sheet, source_options
+from edgepack.cli.page import write_page
 
 if TYPE_CHECKING:
-    from edgepack.hub.answers.sheet import Sheet
+    from edgepack.hub.answers.sheet import Answer, Sheet
     from edgepack.hub.sources.source import Source
+    from edgepack.hub.sources.store import StoreSource
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -33,15 +36,30 @@ def _output_options(command: _Command) -> _Command:
         source_options,
         click.option("--csv", "as_csv", is_flag=True, help="Print the first table as CSV."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        click.option(
+            "--html",
+            "page",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Write a page that needs nothing else; charts come from a store or a file.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def _answer(ask: Callable[[Source], Sheet], options: dict[str, Any]) -> None:
-    """Asks, and prints the answer as it is wanted."""
+def _answer(
+    ask: Callable[[Source], Sheet],
+    ask_store: Callable[[StoreSource], Answer],
+    options: dict[str, Any],
+) -> None:
+    """Asks, and prints or writes the answer; only a store gives what charts need."""
+    page: Path | None = options["page"]
     with opened(options["where"], options["token_file"]) as source:
+        if page is not None:
+            write_page(page, source, ask, ask_store)
+            return
         sheet = ask(source)
     if options["as_csv"]:
         # Its lines end as CSV's do, on every system.
@@ -74,7 +92,11 @@ def fleet(**options: Any) -> None:
 
     names = ("target", "release", "condition", "grade", "box", "text", "offset", "limit")
     query = fleet_query(_params(options, names))
-    _answer(lambda source: source.fleet(query), options)
+    _answer(
+        lambda source: source.fleet(query),
+        lambda store: store.fleet_answer(query),
+        options,
+    )
 
 
 @report.command()
@@ -98,7 +120,11 @@ def device(name: str, raw: str | None, **options: Any) -> None:
         sys.stdout.buffer.write(document + b"\n")
         sys.stdout.buffer.flush()
         return
-    _answer(lambda source: source.device(name, days=days), options)
+    _answer(
+        lambda source: source.device(name, days=days),
+        lambda store: store.device_answer(name, days=days),
+        options,
+    )
 
 
 @report.command()
@@ -133,7 +159,11 @@ def compare(facts: tuple[str, ...], **options: Any) -> None:
     )
     params = [*_params(options, names), *(("fact", each) for each in facts)]
     query = compare_query(params)
-    _answer(lambda source: source.compare(query), options)
+    _answer(
+        lambda source: source.compare(query),
+        lambda store: store.compare_answer(query),
+        options,
+    )
 
 
 @report.command()
@@ -147,7 +177,11 @@ def releases(model: str | None, target: str | None, **options: Any) -> None:
     Example:
       edgepack report releases --from hub.sqlite --target arm64
     """
-    _answer(lambda source: source.releases(model=model, target=target), options)
+    _answer(
+        lambda source: source.releases(model=model, target=target),
+        lambda store: store.releases_answer(model=model, target=target),
+        options,
+    )
 
 
 @report.command()
@@ -167,7 +201,11 @@ def release(bundle: str, before: str | None, **options: Any) -> None:
     Example:
       edgepack report release 3f9c2a1b --from hub.sqlite
     """
-    _answer(lambda source: source.release(bundle, before=before), options)
+    _answer(
+        lambda source: source.release(bundle, before=before),
+        lambda store: store.release_answer(bundle, before=before),
+        options,
+    )
 
 
 def _params(options: dict[str, Any], names: tuple[str, ...]) -> list[tuple[str, str]]:

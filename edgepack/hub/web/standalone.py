@@ -54,21 +54,23 @@ def standalone_report(answer: Answer | Sheet, *, source: str, made_ms: int) -> b
 
 
 def _view(answer: Answer | Sheet) -> tuple[str, dict[str, Any]]:
+    found: tuple[str, dict[str, Any]]
     match answer:
         case FleetAnswer():
-            return "fleet.html", fleet_view(answer, _NOWHERE)
+            found = "fleet.html", fleet_view(answer, _NOWHERE)
         case DeviceAnswer():
-            return "device.html", device_view(answer, _NOWHERE)
+            found = "device.html", device_view(answer, _NOWHERE)
         case CompareAnswer():
-            return "compare.html", compare_view(answer, _NOWHERE)
+            found = "compare.html", compare_view(answer, _NOWHERE)
         case ReleasesAnswer():
-            return "releases.html", releases_view(answer, _NOWHERE)
+            found = "releases.html", releases_view(answer, _NOWHERE)
         case ReleaseAnswer():
-            return "release.html", release_view(answer, _NOWHERE)
+            found = "release.html", release_view(answer, _NOWHERE)
         case Sheet():
-            return "sheet.html", _sheet_view(answer)
+            found = "sheet.html", _sheet_view(answer)
         case _:
-            return "sheet.html", _sheet_view(sheet_of(answer))
+            found = "sheet.html", _sheet_view(sheet_of(answer))
+    return found
 
 
 def _sheet_view(sheet: Sheet) -> dict[str, Any]:

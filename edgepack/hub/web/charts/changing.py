@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edgepack.hub.answers.releases import Change, Verdict
+from edgepack.hub.answers.releases import Change, Measure, Verdict
 from edgepack.hub.web.charts.frame import bottom_axis, ratio_ticks, tick_ratio
 from edgepack.hub.web.charts.scale import value_scale
 from edgepack.hub.web.charts.svg import Drawn, drawing, element, label, line, shortened
@@ -16,7 +16,7 @@ from edgepack.hub.web.charts.svg import Drawn, drawing, element, label, line, sh
 _WIDTH: Final = 640.0
 _LEFT: Final = 14.0
 _RIGHT: Final = 622.0
-_ROW: Final = 44.0
+_ROW: Final = 58.0
 _MOST_ROWS: Final = 30
 _LABEL_CHARACTERS: Final = 92
 #: The axis always reaches this far, so that a small change looks small.
@@ -52,10 +52,12 @@ def forest_chart(changes: Sequence[Change], title: str) -> Drawn | None:
     pieces = bottom_axis(x, tick_ratio, 4, bottom, ticks=ticks)
     pieces.append(line(x.place(1), 4, x.place(1), bottom, "unchanged"))
     for i, (each, ratio) in enumerate(rows):
-        y = 33 + _ROW * i
+        y = 48 + _ROW * i
         style = _STYLES[each.verdict]
-        name = f"{_name(each)}: {each.words}"
-        pieces.append(label(_LEFT, y - 15, shortened(name, _LABEL_CHARACTERS)))
+        words = shortened(f"{_name(each)}: {each.words}", _LABEL_CHARACTERS)
+        box = shortened(each.context.box, _LABEL_CHARACTERS)
+        pieces.append(label(_LEFT, y - 28, words, style="label strong"))
+        pieces.append(label(_LEFT, y - 12, box, style="tick"))
         if each.low is not None and each.high is not None:
             left, right = x.place(each.low), x.place(each.high)
             pieces.append(line(left, y, right, y, f"reach {style}"))
@@ -64,7 +66,7 @@ def forest_chart(changes: Sequence[Change], title: str) -> Drawn | None:
         pieces.append(
             element("rect", x=at - 4, y=y - 4, width=8.0, height=8.0, style_class=f"dot {style}")
         )
-    text = " ".join(f"{_name(each)}: {each.words}." for each, _ in rows)
+    text = " ".join(f"{_name(each)}, {each.context.box}: {each.words}." for each, _ in rows)
     legend = (
         ("worse", "slower"),
         ("same", "no difference shown"),
@@ -77,5 +79,6 @@ def forest_chart(changes: Sequence[Change], title: str) -> Drawn | None:
 
 def _name(change: Change) -> str:
     measure = change.measure.replace("_", " ")
-    context = change.context
-    return f"{measure}, {context.scenario.replace('_', ' ')}, {context.box}"
+    if change.measure is Measure.COLD_START:
+        return measure
+    return f"{measure}, {change.context.scenario.replace('_', ' ')}"

@@ -157,12 +157,14 @@ def front_chart(groups: Sequence[Group], score_name: str) -> Drawn | None:
     pieces = [*bottom_axis(x, tick_ns, top, bottom), *left_axis(y, write, left, _RIGHT)]
     largest = max(each.size_bytes for _, each, _, _ in rows) or 1
     words = []
+    named: list[tuple[float, float]] = []
     for number, each, latency, other in rows:
         at = x.place(latency), y.place(other)
         radius = 4 + 8 * (each.size_bytes / largest) ** 0.5 if by_quality else 6.0
         style = "front" if each.on_front else "behind"
         pieces.append(element("circle", cx=at[0], cy=at[1], r=radius, style_class=style))
-        pieces.append(label(at[0] + radius + 3, at[1] + 4, str(number), style="label"))
+        named.append(_free_place(at, radius, named))
+        pieces.append(label(*named[-1], str(number), anchor="middle"))
         words.append(
             f"{number}. {each.key.label}: {format_ns(latency)}, {format_size(each.size_bytes)}"
             + (f", quality {tick_share(other)}" if by_quality else "")
@@ -176,3 +178,16 @@ def front_chart(groups: Sequence[Group], score_name: str) -> Drawn | None:
     note = "Numbers are those of the chart of spreads; a larger circle is a larger model."
     svg = drawing(title, " ".join(words), _WIDTH, bottom + 26, pieces)
     return Drawn(title, svg, legend, note)
+
+
+def _free_place(
+    at: tuple[float, float], radius: float, taken: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """Finds a place for a number beside its circle that no other number has."""
+    x, y = at
+    away = radius + 9
+    places = ((x + away, y + 4), (x - away, y + 4), (x, y - away + 4), (x, y + away + 4))
+    for place in places:
+        if all(abs(place[0] - other[0]) > 14 or abs(place[1] - other[1]) > 12 for other in taken):  # noqa: PLR2004 - as large as a number
+            return place
+    return places[0]

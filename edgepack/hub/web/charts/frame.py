@@ -40,7 +40,8 @@ def tick_share(value: float) -> str:
 
 def tick_ratio(value: float) -> str:
     """Writes a tick of ratios as a change in percent."""
-    return f"{(value - 1) * 100:+.1f}".removesuffix(".0") + " %"
+    text = f"{(value - 1) * 100:+.1f}".removesuffix(".0")
+    return "0 %" if text in ("+0", "-0") else f"{text} %"
 
 
 def ratio_ticks(scale: Scale, wanted: int = 5) -> list[float]:

@@ -6,7 +6,7 @@ It is not aware of the store. Used by the device's view.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from markupsafe import Markup
@@ -20,6 +20,7 @@ from edgepack.hub.answers.table import (
     format_size,
 )
 from edgepack.hub.answers.trust import Standing
+from edgepack.hub.answers.words import fact_title, flat_facts
 from edgepack.hub.web.charts.frame import (
     Writer,
     left_axis,
@@ -50,6 +51,7 @@ _MOST_MARKS: Final = 150
 #: A device with more ways of measuring has the others in its table.
 _MOST_SERIES: Final = 4
 _MOST_RELEASES: Final = 12
+_MOST_FACTS: Final = 4
 _DAY_MS: Final = 86_400_000
 
 
@@ -78,7 +80,7 @@ def device_charts(answer: DeviceAnswer) -> tuple[Drawn, ...]:
     Returns:
         The charts; a figure that no report has is left out.
     """
-    latency = (_latency(each, answer.changes) for each in answer.series[:_MOST_SERIES])
+    latency = (_latency(each, answer) for each in answer.series[:_MOST_SERIES])
     box = (
         _of_box("Start to ready", answer, tick_ns, format_ns, _take("ready_ns")),
         _of_box("Memory, peak", answer, tick_bytes, format_size, _take("rss_peak_bytes")),
@@ -91,7 +93,7 @@ def _take(name: str) -> Callable[[BoxPoint], int | None]:
     return lambda point: getattr(point, name)
 
 
-def _latency(series: Series, changes: Sequence[ReleaseChange]) -> Drawn | None:
+def _latency(series: Series, answer: DeviceAnswer) -> Drawn | None:
     lines = []
     for style, name, field in (("s1", "p50", "p50_ns"), ("s2", "p99", "p99_ns")):
         days = (
@@ -107,9 +109,20 @@ def _latency(series: Series, changes: Sequence[ReleaseChange]) -> Drawn | None:
         lines.append(_Line(style, name, (*days, *points)))
     context = series.context
     title = f"Latency, {context.scenario.replace('_', ' ')}, {context.model} on {context.box}"
-    return _drawn(
-        title, lines, changes, write=tick_ns, say=format_ns, marks="not trusted", from_zero=True
-    )
+    drawn = _drawn(title, lines, answer.changes, write=tick_ns, say=format_ns, marks="not trusted")
+    return None if drawn is None else replace(drawn, note=_what_differs(series, answer.series))
+
+
+def _what_differs(series: Series, others: Sequence[Series]) -> str:
+    """Says what tells a chart from those of the same scenario."""
+    own = flat_facts(series.context.facts)
+    alike = [
+        flat_facts(each.context.facts)
+        for each in others
+        if each.context.scenario == series.context.scenario
+    ]
+    differing = [path for path in own if any(each.get(path) != own[path] for each in alike)]
+    return ", ".join(f"{fact_title(path)} {own[path]}" for path in differing[:_MOST_FACTS])
 
 
 def _of_box(
@@ -120,7 +133,7 @@ def _of_box(
     take: Callable[[BoxPoint], int | None],
 ) -> Drawn | None:
     lines = [_Line("s1", title, _points(answer.box, take))]
-    return _drawn(title, lines, answer.changes, write=write, say=say, from_zero=True)
+    return _drawn(title, lines, answer.changes, write=write, say=say)
 
 
 def _temperature(answer: DeviceAnswer) -> Drawn | None:
@@ -139,6 +152,7 @@ def _temperature(answer: DeviceAnswer) -> Drawn | None:
         write=tick_degrees,
         say=say,
         marks="throttled",
+        from_zero=False,
     )
 
 
@@ -160,7 +174,7 @@ def _drawn(
     write: Writer,
     say: Writer,
     marks: str = "",
-    from_zero: bool = False,
+    from_zero: bool = True,
 ) -> Drawn | None:
     lines = [each for each in lines if each.points]
     points = [point for each in lines for point in each.points]
@@ -180,7 +194,7 @@ def _drawn(
                 pieces.append(_cross(left, top))
             elif len(places) <= _MOST_MARKS:
                 pieces.append(element("circle", cx=left, cy=top, r=2.2, style_class=each.style))
-    legend = [(each.style, each.name) for each in lines] if len(lines) > 1 else []
+    legend = [(each.style, each.name) for each in lines if each.name != title]
     if marked:
         legend.append(("bad", f"crossed: {marks}"))
     text = _words(lines, changes, say)

@@ -41,17 +41,17 @@ def element(name: str, *children: Markup | str, **attributes: str | float | None
     Returns:
         The element.
     """
-    parts = [Markup("<{}").format(Markup(name))]
+    parts = [Markup("<{}").format(name)]
     for key, value in attributes.items():
         if value is None:
             continue
         shown = "class" if key == "style_class" else key.replace("_", "-")
         shown = "viewBox" if key == "view_box" else shown
         text = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
-        parts.append(Markup(' {}="{}"').format(Markup(shown), text))
+        parts.append(Markup(' {}="{}"').format(shown, text))
     parts.append(Markup(">"))
     parts += [escape(child) for child in children]
-    parts.append(Markup("</{}>").format(Markup(name)))
+    parts.append(Markup("</{}>").format(name))
     return Markup("").join(parts)
 
 

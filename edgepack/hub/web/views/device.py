@@ -8,7 +8,7 @@ from typing import Any, Final
 from edgepack.formats.canonical import parse_json
 from edgepack.formats.errors import BundleError
 from edgepack.hub.answers.device import DeviceAnswer
-from edgepack.hub.answers.health import WORDS
+from edgepack.hub.answers.health import WORDS, Condition
 from edgepack.hub.answers.table import Unit, format_cell
 from edgepack.hub.answers.words import setup_words
 from edgepack.hub.web.charts.over_time import device_charts
@@ -66,15 +66,11 @@ def _facts(answer: DeviceAnswer) -> list[tuple[str, str]]:
         facts.append(("Release", f"{release.model} {release.version} for {release.target}"))
     if device.setup is not None:
         facts.append(("Runs", setup_words(device.setup)))
-    if device.silent:
-        facts.append(("Silent", WORDS_SILENT))
+    if device.silent and device.condition is not Condition.SILENT:
+        facts.append(("Silent", WORDS[Condition.SILENT]))
     if device.revoked_ms is not None:
         facts.append(("Revoked", _moment(device.revoked_ms)))
     return [(name, value) for name, value in facts if value]
-
-
-#: Also of a box whose condition is worse.
-WORDS_SILENT: Final = "it has not reported for too long"
 
 
 def _moment(moment_ms: int | None) -> str:

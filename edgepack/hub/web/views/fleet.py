@@ -81,11 +81,10 @@ def _summary(answer: FleetAnswer, shown: int) -> str:
     if not answer.total:
         return "No devices yet."
     first = answer.query.offset + 1
-    part = f"{first:,} to {first + shown - 1:,} of them here" if shown else "none of them here"
-    return (
-        f"{answer.matching:,} of {answer.total:,} devices fit, {part}; "
-        "what needs attention comes first."
-    )
+    fit = f"{answer.matching:,} of {answer.total:,} devices fit"
+    if not shown:
+        return f"{fit}; none of them is here."
+    return f"{fit}; here are {first:,} to {first + shown - 1:,}, the worst of all first."
 
 
 def _field(facet: Facet) -> Any:

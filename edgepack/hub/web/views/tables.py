@@ -45,7 +45,7 @@ _MARKED: Final = frozenset({"condition", "trust", "verdict"})
 
 @dataclass(frozen=True, slots=True)
 class CellView:
-    """One cell: its text, where it leads, its style classes, its mark, the whole of what was cut."""
+    """One cell: its text, where it leads, its classes, its mark, the whole of what was cut."""
 
     text: str
     address: str | None = None
