@@ -18,6 +18,7 @@ import argparse
 import importlib.util
 import io
 import json
+import os
 import sys
 import tarfile
 import tempfile
@@ -27,8 +28,8 @@ from typing import Any
 
 from benchmarks.gpu.calls import time_model, time_scoring, time_torch
 from benchmarks.gpu.cards import Card, describe_card, find_card
-from benchmarks.gpu.grow import grow_onnx, grow_release
-from benchmarks.gpu.servers import best_within, contestants, sweep
+from benchmarks.gpu.grow import grow_onnx, grow_release, keep_candidate
+from benchmarks.gpu.servers import best_within, choose, contestants, sweep
 from edgepack.formats.manifest import parse_manifest
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
@@ -47,6 +48,8 @@ def main() -> int:
     card, why = find_card()
     if options.device == "cpu":
         card, runtime = None, RuntimeName.ONNXRUNTIME
+        # The servers and the choice are processes that look for a card themselves.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif card is None:
         print(f"benchmarks.gpu did not run: {why}")
         return _MISSING
@@ -129,11 +132,14 @@ def measure(
         }
         if importlib.util.find_spec("torch") is not None:
             row["torch calls"] = time_torch(items, length, k, _BATCHES, options.seconds, half=half)
+        place = grown.with_name(f"{grown.name}-{candidate.variant}")
+        alone = keep_candidate(grown, candidate.variant, place / "release")
+        row["chosen"] = choose(alone, place / "state")
         row["servers"] = {
             each.name: sweep(
                 each, items, length, options.connections or _CONNECTIONS, options.seconds
             )
-            for each in contestants(grown, candidate.variant)
+            for each in contestants(alone, candidate.variant, place / "state")
         }
         found[candidate.variant] = row
     return found
@@ -142,7 +148,8 @@ def measure(
 def refuse_cpu(measured: dict[str, Any], runtime: RuntimeName) -> None:
     """Ends where a CPU's time would stand for a card's."""
     for variant, row in measured.items():
-        for each in (*row["calls"], *row["scoring"], *row["scoring, one stage"]):
+        runtimes = [row["chosen"]["runtime"]]
+        for each in (*row["calls"], *row["scoring"], *row["scoring, one stage"], *runtimes):
             if runtime is RuntimeName.ONNXRUNTIME_GPU and each["provider"].startswith("CPU"):
                 raise SystemExit(
                     f"error: {variant} fell back to the CPU; see edgepack-runner doctor"
@@ -165,6 +172,7 @@ def describe(report: dict[str, Any], p99_ms: float) -> str:
         for variant, row in variants.items():
             lines += ["", f"{int(items):,} items, {variant}"]
             lines += _call_lines(row)
+            lines.append(f"  the runner's own choice: {row['chosen']['reason'] or 'none to make'}")
             lines += _server_lines(row["servers"], p99_ms)
     return "\n".join(lines)
 

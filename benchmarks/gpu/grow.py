@@ -9,6 +9,7 @@ ONNX Runtime.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,32 @@ def grow_release(release: Path, items: int, out: Path, session: Any) -> Path:
         files=tuple(_record(path, data) for path, data in sorted(files.items())),
     )
     _write(grown, files, out)
+    return out
+
+
+def keep_candidate(release: Path, variant: str, out: Path) -> Path:
+    """Writes a release folder with one of a release's candidates; its files are links.
+
+    So the runner's choice is left to it, and is between ways to run the same file.
+
+    Args:
+        release: The release.
+        variant: Its candidate.
+        out: Where it is written; the folder must not exist.
+
+    Returns:
+        `out`.
+    """
+    manifest = parse_manifest((release / "manifest.json").read_bytes())
+    kept = manifest.candidate(variant)
+    others = [each for each in manifest.candidates if each is not kept]
+    dropped = {path for each in others for path in (each.file, each.golden)}
+    files = tuple(each for each in manifest.files if each.path not in dropped)
+    for each in files:
+        (out / each.path).parent.mkdir(parents=True, exist_ok=True)
+        os.link(release / each.path, out / each.path)
+    alone = replace(manifest, candidates=(kept,), files=files)
+    (out / "manifest.json").write_bytes(alone.to_bytes())
     return out
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.gpu.load import Load, request_bodies, run_load
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_RUNNER = (sys.executable, "-m", "edgepack.runner.main")
 #: A million ids are read, and CUDA starts.
 _START_S = 180.0
 _BODIES = 2000
@@ -33,10 +34,42 @@ class Contestant:
     command: Sequence[str]
 
 
-def contestants(release: Path, variant: str) -> tuple[Contestant, ...]:
-    """Returns what is compared over one release; what is not installed here is left out."""
-    runner = [sys.executable, "-m", "edgepack.runner.main", "serve", "--release", str(release)]
-    runner += ["--candidate", variant, "--port", "{port}"]
+def choose(release: Path, state: Path) -> dict[str, Any]:
+    """Lets the runner choose on this box how it runs a release, as a box's owner would.
+
+    Args:
+        release: The release.
+        state: The state folder in which the choice is kept.
+
+    Returns:
+        The report's variant and `runtime`, and why it was chosen: None where there was no choice.
+    """
+    command = [*_RUNNER, "bench", "--choose", "--scenario", "single_stream", "--json"]
+    command += ["--release", str(release), "--state", str(state)]
+    done = subprocess.run(
+        command, cwd=_REPOSITORY, env=_environment(), capture_output=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"error: {' '.join(command)} ended: {done.stderr.decode()[-500:]}")
+    report = json.loads(done.stdout)
+    choice = report["choice"]
+    return {
+        "variant": report["model"]["variant"],
+        "runtime": report["runtime"],
+        "reason": None if choice is None else choice["reason"],
+    }
+
+
+def contestants(release: Path, variant: str, state: Path) -> tuple[Contestant, ...]:
+    """Returns what is compared over one release; what is not installed here is left out.
+
+    Args:
+        release: The release, whose only candidate is the variant.
+        variant: What the others are to load.
+        state: The state folder with the runner's choice.
+    """
+    runner = [*_RUNNER, "serve", "--release", str(release), "--state", str(state)]
+    runner += ["--port", "{port}"]
     found = [Contestant("edgepack-runner", runner)]
     rivals = {"onnxruntime": "FastAPI + ONNX Runtime"}
     if importlib.util.find_spec("torch") is not None:
@@ -78,10 +111,12 @@ def serving(command: Sequence[str], body: bytes) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     filled = [part.replace("{port}", str(port)) for part in command]
-    paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     process = subprocess.Popen(
-        filled, cwd=_REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        filled,
+        cwd=_REPOSITORY,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     begin = time.perf_counter()
     try:
@@ -98,6 +133,11 @@ def serving(command: Sequence[str], body: bytes) -> Iterator[int]:
         process.wait()
         if process.stderr is not None:
             process.stderr.close()
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _answers(port: int, body: bytes) -> bool:

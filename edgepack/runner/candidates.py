@@ -19,9 +19,13 @@ from edgepack.runner.rows import powers_of_two
 if TYPE_CHECKING:
     from edgepack.runner.engines.onnxruntime_gpu import GpuRequest
 
-#: Folders with TensorRT's engines that are kept: the release that serves, one on trial, and what
-#: they came from.
-_KEPT_CACHES = 4
+#: Candidates of one release that are opened one after the other: a choice measures each of them.
+_CANDIDATES = 3
+#: Releases whose engines are of use: the one that serves, one on trial beside it, and the one that
+#: a rollback returns to.
+_RELEASES = 3
+#: Folders with TensorRT's engines that are kept; each holds what took minutes to build.
+KEPT_CACHES = _CANDIDATES * _RELEASES
 
 
 def open_candidate(
@@ -93,6 +97,6 @@ def cache_folder(state: Path, sha256: str) -> Path | None:
     except OSError:
         # Then every start builds the engines anew; serving does not depend on it.
         return None
-    for old in others[_KEPT_CACHES:]:
+    for old in others[KEPT_CACHES:]:
         shutil.rmtree(old, ignore_errors=True)
     return folder

@@ -65,3 +65,8 @@ def test_on_a_cpu_all_of_it_runs_over_a_grown_catalogue(bundle: Path) -> None:
     assert {"edgepack-runner", "FastAPI + ONNX Runtime (async)"} <= names
     for loads in row["servers"].values():
         assert all(each["failed"] == 0 and each["requests_per_s"] > 0 for each in loads)
+    chosen = row["chosen"]
+    assert chosen["variant"] == "onnx-fp16"
+    assert chosen["runtime"]["provider"] == "CPUExecutionProvider"
+    # On one core there is only one way to run it.
+    assert bool(chosen["reason"]) == (len(os.sched_getaffinity(0)) > 1)

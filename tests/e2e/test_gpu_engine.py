@@ -279,11 +279,50 @@ def test_tensorrt_is_told_the_precision_the_shapes_and_where_to_keep_its_engines
     assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == "/state/gpu/ab"
     assert options["trt_profile_min_shapes"] == "history:1x20"
     assert options["trt_profile_max_shapes"] == "history:32x20"
-    assert options["trt_cuda_graph_enable"] == "1"
     bare = tensorrt_options(EngineOptions(), GpuRequest(Verdict((CPU,), {}), Precision.STATIC_INT8))
     assert (bare["trt_int8_enable"], "trt_engine_cache_path" in bare) == ("1", False)
     odd = GpuRequest(Verdict((CPU,), {}), inputs=(TensorSpec("x", "float32", (-1, -1)),))
     assert not [name for name in tensorrt_options(_GRAPH, odd) if "profile" in name]
+
+
+def test_tensorrt_records_a_graph_only_of_shapes_that_stay() -> None:
+    def graph(options: EngineOptions, *specs: TensorSpec) -> str:
+        request = GpuRequest(Verdict((CPU,), {}), inputs=specs, batch_sizes=(1, 2, 4))
+        return tensorrt_options(options, request)["trt_cuda_graph_enable"]
+
+    fixed, varying = (TensorSpec("history", "int32", (batch, 20)) for batch in (1, -1))
+    assert graph(_GRAPH, fixed) == "1"
+    assert graph(_GRAPH, fixed, varying) == graph(_GRAPH, varying) == graph(_GRAPH) == "0"
+    assert graph(_BOUND, fixed) == "0"
+
+
+@pytest.mark.parametrize(("batch", "recorded"), [(2, True), (-1, False)])
+def test_with_tensorrt_a_model_whose_batch_varies_is_bound_and_not_recorded(
+    tmp_path: Path, batch: int, *, recorded: bool
+) -> None:
+    path = _write(tmp_path / "model.onnx", "rows" if batch == -1 else batch)
+    card = SimulatedCuda()
+    specs = (TensorSpec("x", "float32", (batch, 3)),)
+    request = GpuRequest(Verdict((TENSORRT, CUDA, CPU), {}), inputs=specs, batch_sizes=(1, 2))
+    engine = OnnxRuntimeGpuEngine(path, _GRAPH, request, card)
+    assert engine.provider == TENSORRT
+    assert engine.options == (_GRAPH if recorded else _BOUND)
+    _check(engine, 2)
+    assert bool(card.graph_ids) == recorded
+    ((_, of_tensorrt), (_, of_cuda), _) = card.opened[0]
+    flags = (of_tensorrt["trt_cuda_graph_enable"], of_cuda["enable_cuda_graph"])
+    assert flags == (("1", "1") if recorded else ("0", "0"))
+    assert len(card.opened) == 1
+
+
+def test_where_tensorrt_cannot_load_the_model_cuda_records_the_varying_batch(model: Path) -> None:
+    card = SimulatedCuda(load_errors={TENSORRT: "TensorRT EP failed to create engine"})
+    specs = (TensorSpec("x", "float32", (-1, 3)),)
+    request = GpuRequest(Verdict((TENSORRT, CUDA, CPU), {}), inputs=specs)
+    engine = OnnxRuntimeGpuEngine(model, _GRAPH, request, card)
+    assert (engine.provider, engine.options) == (CUDA, _GRAPH)
+    assert len(card.opened) == 2
+    _check(engine, 3)
 
 
 def test_cuda_is_told_to_round_nothing_and_to_grow_by_what_is_needed() -> None:

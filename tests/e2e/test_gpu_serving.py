@@ -102,7 +102,7 @@ def test_the_log_has_the_reason_once(served: Served) -> None:
 def test_metrics_show_it_and_cost_no_request(served: Served) -> None:
     for _ in range(2):
         text = served.get("/metrics").decode()
-        assert 'edgepack_gpu_fallback{model="tiny",version="1.0.0"} 1.0' in text
+        assert 'edgepack_gpu_fallback{label="stable",model="tiny",version="1.0.0"} 1.0' in text
         assert 'provider="CPUExecutionProvider"' in text
 
 

@@ -120,6 +120,12 @@ class SimulatedEngine:
         pairs = [self._rank(int(row[-1]), rows) for row in inputs[0]]
         return [np.stack(each) for each in zip(*pairs, strict=True)]
 
+    def fall_back(self, call_ns: int, row_ns: int = 0) -> None:
+        """Computes elsewhere from now on, as a card's engine does that failed."""
+        self.provider, self.fallback = "simulated CPU", "the simulated card failed"
+        self.batch_sizes = None
+        self._call_ns, self._row_ns = [call_ns], row_ns
+
     def _rank(self, last: int, rows: int) -> tuple[Array, Array]:
         indices = np.arange(1, self._catalogue + 1)
         scores = (10 - np.abs(indices - last) - indices * 1e-3).astype(np.float32)

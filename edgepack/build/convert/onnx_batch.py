@@ -21,8 +21,9 @@ from edgepack.formats.tensors import TensorSpec
 BATCH: Final = "batch"
 #: Rows that are run together and alone.
 _ROWS: Final = 5
-#: Rows of two calls that tell which extents of a tensor are the batch's.
-_TWO_SIZES: Final = (2, 3)
+#: The first row, and the number of rows, of two calls that tell which extents of a tensor are the
+#: batch's. No row is in both, so what a row's values decide differs as well.
+_TWO_CALLS: Final = ((0, 2), (2, 3))
 #: How far a float may lie from the same row alone, as a share of the output's spread: matrix
 #: products add up in another order. Mixed rows differ by much more.
 _TOLERANCE: Final = 1e-3
@@ -61,7 +62,7 @@ def settle_reshapes(model: Any, samples: Path) -> None:
         return
     inputs, _ = file_specs(model)
     feed = _feed(inputs, samples)
-    few, more = (_shapes(model, reshapes, feed, rows) for rows in _TWO_SIZES)
+    few, more = (_shapes(model, reshapes, feed, *call) for call in _TWO_CALLS)
     for node, one, other in zip(reshapes, few, more, strict=True):
         differs = [i for i, pair in enumerate(zip(one, other, strict=False)) if len({*pair}) > 1]
         if len(one) != len(other) or len(differs) != 1 or 0 in one:
@@ -74,9 +75,12 @@ def settle_reshapes(model: Any, samples: Path) -> None:
 
 
 def _shapes(
-    model: Any, nodes: Sequence[Any], feed: Mapping[str, Array], rows: int
+    model: Any, nodes: Sequence[Any], feed: Mapping[str, Array], first: int, count: int
 ) -> list[tuple[int, ...]]:
-    """Returns the shape of some nodes' first outputs in a call of so many rows."""
+    """Returns the shape of some nodes' first outputs in a call of some of the rows.
+
+    Where there are fewer rows than are asked for, they begin again.
+    """
     import onnx
     import onnxruntime
 
@@ -90,8 +94,9 @@ def _shapes(
     session = onnxruntime.InferenceSession(
         watched.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    few = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in feed.items()}
-    return [tuple(each.shape) for each in session.run(names, few)]
+    rows = range(first, first + count)
+    some = {name: array.take(rows, axis=0, mode="wrap") for name, array in feed.items()}
+    return [tuple(each.shape) for each in session.run(names, some)]
 
 
 def rows_problem(path: Path, samples: Path) -> str | None:

@@ -24,7 +24,7 @@ from edgepack.runner.bench.device import read_device
 from edgepack.runner.bench.environment import kernel_clock_synced
 from edgepack.runner.bench.process import ThisProcess
 from edgepack.runner.candidates import open_candidate
-from edgepack.runner.choice.choosing import choose, keep_choice
+from edgepack.runner.choice.choosing import choose, keep_choice, why_not_now
 from edgepack.runner.choice.process import launch_worker
 from edgepack.runner.choice.settling import Box, Settled, settle_release, this_box
 from edgepack.runner.clock import Clock
@@ -193,6 +193,9 @@ def _settle(
     if read_device(box.system, box.here, box.environment).emulated:
         warnings = (*warnings, "nothing is chosen on an emulated CPU: its times say nothing")
         return settled, warnings, 0
+    trouble = why_not_now(settled.release, box)
+    if trouble is not None:
+        return settled, (*warnings, trouble), 0
     begin_ns = clock.monotonic_ns()
     choice = choose(settled.release, box, clock, launch_worker)
     if choice is None:

@@ -16,7 +16,6 @@ from edgepack.runner.boot.doctor import Check
 if TYPE_CHECKING:
     from edgepack.runner.gpu.fit import Verdict
 
-#: Before an installation the libraries that a bundle brings are not there yet.
 _LIBRARIES = ("library_missing", "wrong_library")
 
 
@@ -36,11 +35,16 @@ def gpu_checks(
     if manifest.runtime.name is not RuntimeName.ONNXRUNTIME_GPU:
         return []
     from edgepack.runner.gpu.looking import look_and_judge, wish_of
+    from edgepack.runner.gpu.needs import CUDA_LIBRARIES
 
     wish = wish_of(manifest, manifest.candidate().size)
     verdict = look_and_judge(wish) if judge is None else judge(manifest)
+    # Before an installation what the bundle brings is not there yet. TensorRT it never brings.
+    brought = {each.soname for each in CUDA_LIBRARIES} if wish.bundled else set()
     obstacles = [
-        each for each in verdict.obstacles if not (wish.bundled and each.name in _LIBRARIES)
+        each
+        for each in verdict.obstacles
+        if not (each.name in _LIBRARIES and each.needed in brought)
     ]
     if obstacles:
         return [

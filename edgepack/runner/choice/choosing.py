@@ -11,11 +11,32 @@ from pathlib import Path
 from edgepack.formats.choice import Choice
 from edgepack.runner.choice.deciding import decide
 from edgepack.runner.choice.process import Launch, measure_in_processes
-from edgepack.runner.choice.settling import CHOICE_FILE, Box, choice_key, read_choices
+from edgepack.runner.choice.settling import (
+    CHOICE_FILE,
+    Box,
+    choice_key,
+    judge_card,
+    read_choices,
+)
 from edgepack.runner.choice.trials import plan_trials
 from edgepack.runner.clock import Clock, rfc3339
 from edgepack.runner.durable import write_durably
 from edgepack.runner.release import Release
+
+
+def why_not_now(release: Release, box: Box) -> str | None:
+    """Says why a choice made now would not be one for this box's card; None: it would.
+
+    What is measured while others fill the card is the CPU, and would be kept as the card's choice.
+
+    Args:
+        release: The release with any of its candidates.
+        box: What box this is.
+    """
+    verdict = judge_card(release, box)
+    if verdict is None or not verdict.busy:
+        return None
+    return f"nothing is chosen while the card is not free: {verdict.fallback}"
 
 
 def choose(release: Release, box: Box, clock: Clock, launch: Launch) -> Choice | None:
@@ -23,7 +44,7 @@ def choose(release: Release, box: Box, clock: Clock, launch: Launch) -> Choice |
 
     Args:
         release: The release with any of its candidates.
-        box: What box this is.
+        box: What box this is; its card is free, see `why_not_now`.
         clock: Dates the choice.
         launch: Starts a measuring process.
 

@@ -1,8 +1,8 @@
 """Finds what is to be run, by order, by the choice that was made on this box, or by default.
 
-The choice lies in `STATE/choice.json` and holds for one release, runtime version, kernel, CPU and
-number of cores. It is not aware of how a choice is made, and imports nothing of that: a daemon
-that starts waits for this. Used by `serve`, `bench` and `choosing`.
+The choice lies in `STATE/choice.json` and holds for one release, runtime version, kernel, CPU,
+number of cores, and card with its driver. It is not aware of how a choice is made, and imports
+nothing of that: a daemon that starts waits for this. Used by `serve`, `bench` and `choosing`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgepack.formats.choice import MAX_CHOICE_BYTES, Choice, ChoiceKey, Choices, parse_choices
 from edgepack.formats.errors import BundleError
@@ -22,6 +23,9 @@ from edgepack.runner.bench.system import SystemTree
 from edgepack.runner.choice.versions import find_version
 from edgepack.runner.release import Release, load_release
 from edgepack.runner.state import BoxPaths
+
+if TYPE_CHECKING:
+    from edgepack.runner.gpu.fit import Verdict
 
 CHOICE_FILE = "choice.json"
 
@@ -35,12 +39,16 @@ class Box:
         here: The platform Python runs on.
         environment: Environment variables.
         import_path: Where Python looks for packages, such as `sys.path`.
+        root: The file tree in which a card's driver and libraries are looked for.
+        nvml: What has pynvml's functions; None: the package itself.
     """
 
     system: SystemTree
     here: Platform
     environment: Mapping[str, str]
     import_path: Sequence[str]
+    root: Path = Path("/")
+    nvml: Any = None
 
 
 def this_box() -> Box:
@@ -106,6 +114,7 @@ def choice_key(release: Release, box: Box) -> ChoiceKey:
     """Says what a choice for this release on this box holds for."""
     device = read_device(box.system, box.here, box.environment)
     runtime = release.manifest.runtime.name
+    verdict = judge_card(release, box)
     return ChoiceKey(
         release=release.id,
         runtime=runtime,
@@ -113,17 +122,23 @@ def choice_key(release: Release, box: Box) -> ChoiceKey:
         kernel=device.kernel,
         cpu_model=device.cpu_model,
         cores_allowed=device.cores_allowed,
-        gpu=_gpu_of(release, box) if runtime is RuntimeName.ONNXRUNTIME_GPU else None,
+        gpu=None if verdict is None else verdict.gpu,
     )
 
 
-def _gpu_of(release: Release, box: Box) -> str | None:
+def judge_card(release: Release, box: Box) -> Verdict | None:
+    """Judges the box's card for a release, whichever of its candidates; None: it asks for none."""
+    if release.manifest.runtime.name is not RuntimeName.ONNXRUNTIME_GPU:
+        return None
     from edgepack.runner.gpu.looking import look_and_judge, wish_of
 
-    # How much memory is free says nothing of which card it is.
-    wish = wish_of(release.manifest, model_bytes=0)
-    verdict = look_and_judge(wish, environment=box.environment, import_path=box.import_path)
-    return verdict.gpu
+    return look_and_judge(
+        wish_of(release.manifest, model_bytes=0),
+        environment=box.environment,
+        import_path=box.import_path,
+        root=box.root,
+        nvml=box.nvml,
+    )
 
 
 def read_choices(state: Path | None) -> tuple[Choices, str | None]:

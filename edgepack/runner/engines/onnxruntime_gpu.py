@@ -198,7 +198,7 @@ class OnnxRuntimeGpuEngine:
             return
         tried = list(self._request.verdict.usable)
         while tried[0] != CPU:
-            for options in self._ways():
+            for options in self._ways(tried[0]):
                 try:
                     self._open(tried, options)
                 except Exception as error:  # noqa: BLE001 - see `run`
@@ -208,10 +208,11 @@ class OnnxRuntimeGpuEngine:
                     return
             tried.pop(0)
 
-    def _ways(self) -> list[EngineOptions]:
+    def _ways(self, provider: str) -> list[EngineOptions]:
         """The options as asked for, then without the CUDA graph that not every model can have."""
         plain = replace(self._asked, cuda_graph=False)
-        return [self._asked] if plain == self._asked else [self._asked, plain]
+        never = provider == TENSORRT and not _is_fixed(self._request.inputs)
+        return [plain] if never or plain == self._asked else [self._asked, plain]
 
     def _open(self, providers: Sequence[str], options: EngineOptions) -> None:
         ort = self._ort
@@ -302,7 +303,8 @@ def tensorrt_options(options: EngineOptions, request: GpuRequest) -> dict[str, s
         # TensorRT computes in what it was allowed, whatever the file says.
         "trt_fp16_enable": "1" if request.precision is Precision.FP16 else "0",
         "trt_int8_enable": "1" if request.precision is Precision.STATIC_INT8 else "0",
-        "trt_cuda_graph_enable": "1" if options.cuda_graph else "0",
+        # A graph replays what one shape needed; kernels and buffers of another one differ.
+        "trt_cuda_graph_enable": "1" if options.cuda_graph and _is_fixed(request.inputs) else "0",
     }
     if request.cache is not None:
         found |= {
@@ -321,6 +323,11 @@ def tensorrt_options(options: EngineOptions, request: GpuRequest) -> dict[str, s
                 for each in varying
             )
     return found
+
+
+def _is_fixed(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether all calls have the same shapes; of inputs that are not known that is not said."""
+    return bool(inputs) and not any(-1 in each.shape for each in inputs)
 
 
 def _cpu_options(options: EngineOptions) -> EngineOptions:

@@ -21,6 +21,8 @@ _DRIVER_PACKAGE: Final = "Debian: apt-get install nvidia-driver; Ubuntu: ubuntu-
 _MEBIBYTE: Final = 2**20
 #: What NVML says, or cannot, on a machine without a driver.
 _NOTHING_THERE: Final = ("no_library", "not_loaded", "no_package")
+#: What other programs on the card do, and may be over a moment later.
+_OF_THE_MOMENT: Final = frozenset({"out_of_memory", "card_taken"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,20 @@ class Verdict:
         return f"{asked} cannot be used: {first.reason}"
 
     @property
+    def busy(self) -> bool:
+        """Whether the CPU computes only because of what else is on the card at the moment."""
+        return self.provider == needs.CPU and any(
+            all(each.name in _OF_THE_MOMENT for each in some) for some in self.refused.values()
+        )
+
+    @property
     def gpu(self) -> str | None:
-        """The card and the driver in one name, for comparing; None where the CPU computes."""
-        if self.provider == needs.CPU:
+        """The card and the driver in one name, for comparing.
+
+        It is the same whatever else is on the card at the moment; None where the CPU computes
+        for a reason that lasts.
+        """
+        if self.provider == needs.CPU and not self.busy:
             return None
         name = self.card.name if self.card and self.card.name else "a card"
         return f"{name}, driver {self.look.driver_version or 'unknown'}"[:200]

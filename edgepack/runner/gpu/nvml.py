@@ -6,12 +6,12 @@ the reason. It is not aware of what the answers mean. Used by `looking`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from edgepack.formats.device import GpuCard, GpuState
+from edgepack.runner.gpu.own import OwnProcess, read_own_process
 
 #: What NVML says when it cannot be used at all.
 Trouble = Literal[
@@ -76,12 +76,15 @@ class Look:
     visible: tuple[int, ...] = ()
 
 
-def look_at_cards(visible: str | None = None, nvml: Any = None) -> Look:
+def look_at_cards(
+    visible: str | None = None, nvml: Any = None, own: OwnProcess | None = None
+) -> Look:
     """Asks NVML once.
 
     Args:
         visible: CUDA_VISIBLE_DEVICES; None where it is not set.
         nvml: What has pynvml's functions; the package itself by default.
+        own: What this process knows of itself; None: it is read.
 
     Returns:
         What it says; nothing is raised for what a box may have.
@@ -97,11 +100,11 @@ def look_at_cards(visible: str | None = None, nvml: Any = None) -> Look:
     except nvml.NVMLError as error:
         return _in_trouble(error)
     try:
-        return _look(nvml, visible)
+        return _look(nvml, visible, own or read_own_process())
     except nvml.NVMLError as error:
         return _in_trouble(error)
     finally:
-        _ask(nvml, nvml.nvmlShutdown)
+        _ask(nvml, "nvmlShutdown")
 
 
 def _in_trouble(error: Any) -> Look:
@@ -109,66 +112,70 @@ def _in_trouble(error: Any) -> Look:
     return Look(_TROUBLES.get(number, "other"), str(error))
 
 
-def _look(nvml: Any, visible: str | None) -> Look:
+def _look(nvml: Any, visible: str | None, own: OwnProcess) -> Look:
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(int(nvml.nvmlDeviceGetCount()))]
-    driver, _ = _ask(nvml, nvml.nvmlSystemGetDriverVersion)
-    cuda, _ = _ask(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+    driver, _ = _ask(nvml, "nvmlSystemGetDriverVersion")
+    cuda, _ = _ask(nvml, "nvmlSystemGetCudaDriverVersion")
     return Look(
         driver_version=None if driver is None else _text(driver),
         # 12040 is 12.4. Source: nvml.h, NVML_CUDA_DRIVER_VERSION_MAJOR.
         cuda_version=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         cards=tuple(_read_card(nvml, each) for each in handles),
-        states=tuple(_read_state(nvml, each) for each in handles),
+        states=tuple(_read_state(nvml, each, own) for each in handles),
         visible=_visible_cards(nvml, visible, len(handles)),
     )
 
 
-def _ask(nvml: Any, question: Callable[..., Any], *about: Any) -> tuple[Any, str]:
-    """Returns an answer, or None and why there is none."""
+def _ask(nvml: Any, question: str, *about: Any) -> tuple[Any, str]:
+    """Returns an answer to a function of NVML, or None and why there is none."""
+    ask = getattr(nvml, question, None)
+    if ask is None:
+        # The package of a box may be older than what is asked.
+        return None, f"this nvidia-ml-py has no {question}"
     try:
-        return question(*about), ""
+        return ask(*about), ""
     except nvml.NVMLError as error:
         return None, str(error)[:200] or "NVML does not tell"
 
 
 def _read_card(nvml: Any, handle: Any) -> GpuCard:
-    name, capability = nvml.nvmlDeviceGetName, nvml.nvmlDeviceGetCudaComputeCapability
+    name, capability = "nvmlDeviceGetName", "nvmlDeviceGetCudaComputeCapability"
     answers: dict[str, tuple[Any, str]] = {
         "name": _then(_text, _ask(nvml, name, handle)),
         "compute_capability": _then(_dotted, _ask(nvml, capability, handle)),
         "memory_total": _then(lambda each: int(each.total), _memory(nvml, handle)),
-        "sm_clock_max_mhz": _ask(nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, _SM_CLOCK),
-        "memory_clock_max_mhz": _ask(nvml, nvml.nvmlDeviceGetMaxClockInfo, handle, _MEMORY_CLOCK),
-        "power_limit_mw": _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, handle),
-        "persistence_mode": _then(bool, _ask(nvml, nvml.nvmlDeviceGetPersistenceMode, handle)),
+        "sm_clock_max_mhz": _ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, _SM_CLOCK),
+        "memory_clock_max_mhz": _ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, _MEMORY_CLOCK),
+        "power_limit_mw": _ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle),
+        "persistence_mode": _then(bool, _ask(nvml, "nvmlDeviceGetPersistenceMode", handle)),
         "compute_mode": _then(
             lambda mode: _COMPUTE_MODES.get(int(mode), f"mode {mode}"),
-            _ask(nvml, nvml.nvmlDeviceGetComputeMode, handle),
+            _ask(nvml, "nvmlDeviceGetComputeMode", handle),
         ),
         "mig_mode": _then(
             lambda modes: "on" if modes[0] else "off",
-            _ask(nvml, nvml.nvmlDeviceGetMigMode, handle),
+            _ask(nvml, "nvmlDeviceGetMigMode", handle),
         ),
     }
     return GpuCard(**_values(answers), missing=_missing(answers))
 
 
-def _read_state(nvml: Any, handle: Any) -> GpuState:
+def _read_state(nvml: Any, handle: Any, own: OwnProcess) -> GpuState:
     memory = _memory(nvml, handle)
-    violation = nvml.nvmlDeviceGetViolationStatus
+    violation = "nvmlDeviceGetViolationStatus"
     answers: dict[str, tuple[Any, str]] = {
         "memory_used": _then(lambda each: int(each.used), memory),
         "memory_free": _then(lambda each: int(each.free), memory),
-        "sm_clock_mhz": _ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, _SM_CLOCK),
-        "memory_clock_mhz": _ask(nvml, nvml.nvmlDeviceGetClockInfo, handle, _MEMORY_CLOCK),
+        "sm_clock_mhz": _ask(nvml, "nvmlDeviceGetClockInfo", handle, _SM_CLOCK),
+        "memory_clock_mhz": _ask(nvml, "nvmlDeviceGetClockInfo", handle, _MEMORY_CLOCK),
         "temperature_mc": _then(
             lambda celsius: int(celsius) * 1000,
-            _ask(nvml, nvml.nvmlDeviceGetTemperature, handle, _GPU_TEMPERATURE),
+            _ask(nvml, "nvmlDeviceGetTemperature", handle, _GPU_TEMPERATURE),
         ),
-        "power_mw": _ask(nvml, nvml.nvmlDeviceGetPowerUsage, handle),
+        "power_mw": _ask(nvml, "nvmlDeviceGetPowerUsage", handle),
         "utilisation": _then(
             lambda rates: rates.gpu / _PERCENT,
-            _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, handle),
+            _ask(nvml, "nvmlDeviceGetUtilizationRates", handle),
         ),
         "throttle_reasons": _then(decode_reasons, _reasons(nvml, handle)),
         "throttled_thermal_ns": _then(
@@ -178,8 +185,8 @@ def _read_state(nvml: Any, handle: Any) -> GpuState:
             lambda each: int(each.violationTime), _ask(nvml, violation, handle, _POWER_POLICY)
         ),
         "other_processes": _then(
-            lambda running: sum(each.pid != os.getpid() for each in running),
-            _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle),
+            lambda running: own.others([int(each.pid) for each in running]),
+            _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle),
         ),
     }
     return GpuState(**_values(answers), missing=_missing(answers))
@@ -187,16 +194,20 @@ def _read_state(nvml: Any, handle: Any) -> GpuState:
 
 def _memory(nvml: Any, handle: Any) -> tuple[Any, str]:
     # The first version counts what the driver keeps to itself as used.
-    answer = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle, _MEMORY_V2)
-    return answer if answer[0] is not None else _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    try:
+        answer = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle, _MEMORY_V2)
+    except TypeError:
+        # A package before 11.510 knows the first version alone.
+        answer = None, ""
+    return answer if answer[0] is not None else _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
 
 
 def _reasons(nvml: Any, handle: Any) -> tuple[Any, str]:
-    # Drivers before 535 know only the old name.
-    answer = _ask(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    # Drivers before 535 and packages before 12.535 know only the old name.
+    answer = _ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
     if answer[0] is not None:
         return answer
-    return _ask(nvml, nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    return _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
 
 
 def decode_reasons(bits: int) -> tuple[str, ...]:
@@ -239,8 +250,8 @@ def _visible_cards(nvml: Any, visible: str | None, count: int) -> tuple[int, ...
         if entry.isdigit() and int(entry) < count:
             number = int(entry)
         elif entry.startswith("GPU-"):
-            handle, _ = _ask(nvml, nvml.nvmlDeviceGetHandleByUUID, entry)
-            index, _ = (None, "") if handle is None else _ask(nvml, nvml.nvmlDeviceGetIndex, handle)
+            handle, _ = _ask(nvml, "nvmlDeviceGetHandleByUUID", entry)
+            index, _ = (None, "") if handle is None else _ask(nvml, "nvmlDeviceGetIndex", handle)
             if index is None:
                 break
             number = int(index)

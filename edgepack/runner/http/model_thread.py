@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from edgepack.formats.errors import DeviceError
 from edgepack.runner.http.app import App
 from edgepack.runner.http.batching import Rules, choose
 from edgepack.runner.http.jobs import INLINE_LIMIT_NS, Job
 from edgepack.runner.http.messages import Response, error_response
 from edgepack.runner.live.model import LiveModel
+from edgepack.runner.live.timing import measure_again
 
 _NS_PER_S = 1e9
 Respond = Callable[[Response], None]
@@ -28,7 +30,10 @@ Respond = Callable[[Response], None]
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A job in the queue (a `Waiting`), or a watchdog's try, which has no job."""
+    """A job in the queue (a `Waiting`); a watchdog's try and new measuring have no job.
+
+    Whoever waits for a try has it in `tried`; nobody waits for measuring.
+    """
 
     live: LiveModel
     job: Job | None
@@ -66,6 +71,8 @@ class ModelThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._pending = 0
         self._retired: list[LiveModel] = []
+        #: Models whose calls are to be measured again.
+        self._outdated: list[LiveModel] = []
         #: Short jobs that came in this turn of the event loop, to be run at its end.
         self._gathered: list[_Entry] = []
         self._changed = threading.Condition()
@@ -146,9 +153,10 @@ class ModelThread:
             entry.rows = job.part.rows
         return entry
 
-    def _enqueue(self, entries: Sequence[_Entry]) -> None:
+    def _enqueue(self, entries: Sequence[_Entry], *, first: bool = False) -> None:
         with self._changed:
-            self._queue += entries
+            at = 0 if first else len(self._queue)
+            self._queue[at:at] = entries
             starts, self._running = not self._running, True
             if not starts and self._delay_ns:
                 self._changed.notify()
@@ -206,7 +214,7 @@ class ModelThread:
 
     def _run(self, batch: Sequence[_Entry]) -> list[_Result]:
         if batch[0].job is None:
-            return [_try(entry.live) for entry in batch]
+            return [self._without_job(entry) for entry in batch]
         now_ns = self._now_ns()
         jobs = [each.job for each in batch if each.job is not None and not each.job.abandoned]
         waited_ns = [now_ns - job.queued_ns for job in jobs]
@@ -229,8 +237,10 @@ class ModelThread:
         for entry in batch:
             if entry.timer is not None:
                 entry.timer.cancel()
-            if entry.job is not None:
+            if entry.tried is None:
                 self._let_go(entry.live)
+        for live in {id(entry.live): entry.live for entry in batch}.values():
+            self._watch(live)
         for entry, result in zip(batch, results, strict=True):
             if entry.job is None:
                 _settle(entry, result)
@@ -238,6 +248,28 @@ class ModelThread:
                 answer = _OUR_FAULT if isinstance(result, BaseException) else result
                 if isinstance(answer, Response):
                     self._deliver(entry, entry.job, answer)
+
+    def _watch(self, live: LiveModel) -> None:
+        """Has a model's calls measured again where its card failed, before the next call."""
+        if not live.outdated:
+            self._outdated = [each for each in self._outdated if each is not live]
+        elif live not in self._outdated and not self._closed:
+            self._outdated.append(live)
+            self._count(live, 1)
+            self._enqueue([_Entry(live, None, queued_ns=self._now_ns())], first=True)
+
+    def _without_job(self, entry: _Entry) -> bool | BaseException:
+        live = entry.live
+        if entry.tried is not None:
+            return _try(live)
+        try:
+            measure_again(live, self._app.clock)
+        except DeviceError as error:
+            self._app.log.write("warning", "calls not measured again", reason=error.message)
+            return False
+        median_us = round(live.median_ns / 1000, 1)
+        self._app.log.write("info", "calls measured again", median_us=median_us)
+        return True
 
     def _deliver(self, entry: _Entry, job: Job, response: Response) -> None:
         self._app.count(job, response)

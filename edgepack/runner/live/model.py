@@ -29,7 +29,7 @@ class LiveModel:
         release: The release.
         engine: Its candidate, loaded; None once it was unloaded.
         recommender: The same model behind its vocabulary; None for a tensor model.
-        median_ns: Median of one call of the engine, as measured while it warmed up.
+        median_ns: Median of one call of the engine, as last measured.
         sizes: How many rows one call may have.
         call_ns: The same median for calls of several rows, by rows, ascending; empty where there
             are none.
@@ -37,6 +37,7 @@ class LiveModel:
         withdrawn: Whether it takes no new requests any more.
         inline: Whether a short call may be made in the event loop. Never on a card: its calls
             wait without computing here, and one that fails loads the model for the CPU.
+        measured_on: The engine's provider when its calls were measured; None: it has but one.
     """
 
     release: Release
@@ -48,6 +49,7 @@ class LiveModel:
     pending: int = 0
     withdrawn: bool = False
     inline: bool = True
+    measured_on: str | None = None
     _signature: Signature | None = field(default=None, init=False, repr=False)
 
     @property
@@ -70,8 +72,23 @@ class LiveModel:
         """The version as the whole number that TensorFlow Serving's clients expect."""
         return version_number(self.version)
 
+    @property
+    def outdated(self) -> bool:
+        """Whether its times are those of a card that has failed since: the CPU computes now."""
+        if self.engine is None or self.measured_on is None:
+            return False
+        return self.engine.provider != self.measured_on
+
+    def take_times(
+        self, median_ns: float, sizes: CallSizes, call_ns: tuple[tuple[int, float], ...]
+    ) -> None:
+        """Goes by other times and numbers of rows from now on; see the attributes."""
+        self.median_ns, self.sizes, self.call_ns = median_ns, sizes, call_ns
+        # It says how many rows a call has.
+        self._signature = None
+
     def expected_ns(self, rows: int) -> float:
-        """Returns how long the calls for so many rows take, going by the warm-up."""
+        """Returns how long the calls for so many rows take, going by what was measured."""
         return sum(self._call_ns(self.sizes.filled(part)) for part in self.sizes.parts(rows))
 
     def _call_ns(self, rows: int) -> float:

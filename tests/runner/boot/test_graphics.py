@@ -8,8 +8,11 @@ from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot.graphics import gpu_checks
 from edgepack.runner.gpu.fit import Verdict
 from edgepack.runner.gpu.looking import look_and_judge, wish_of
+from edgepack.runner.gpu.needs import CPU, CUDA, TENSORRT
 from tests.runner.gpu.cards import SimulatedNvml, write_box
 from tests.runner.simulators import write_release
+
+_WHEEL = ExternalWheel("nvidia-cudnn-cu12", "9.1", "nvidia_cudnn_cu12-9.1-py3-x.whl", "a" * 64)
 
 
 def _judge(root: Path, nvml: SimulatedNvml | None, manifest: Manifest) -> Verdict:
@@ -43,8 +46,7 @@ def test_libraries_that_come_with_the_bundle_are_not_missed_before_it_is_install
     tmp_path: Path,
 ) -> None:
     manifest = write_release(tmp_path / "release", runtime=RuntimeName.ONNXRUNTIME_GPU)
-    wheel = ExternalWheel("nvidia-cudnn-cu12", "9.1", "nvidia_cudnn_cu12-9.1-py3-x.whl", "a" * 64)
-    bundled = replace(manifest, runtime=replace(manifest.runtime, external=(wheel,)))
+    bundled = replace(manifest, runtime=replace(manifest.runtime, external=(_WHEEL,)))
     root = write_box(tmp_path / "box", libraries=())
     (check,) = gpu_checks(bundled, lambda each: _judge(root, None, each))
     assert check.status == "ok"
@@ -52,3 +54,16 @@ def test_libraries_that_come_with_the_bundle_are_not_missed_before_it_is_install
     (check,) = gpu_checks(bundled, lambda each: _judge(root, old, each))
     assert check.status == "warn"
     assert check.found == "the NVIDIA driver: 470.82.01, which runs CUDA up to 12.4"
+
+
+def test_tensorrt_comes_with_no_bundle_so_its_absence_is_told(tmp_path: Path) -> None:
+    manifest = write_release(tmp_path / "release", runtime=RuntimeName.ONNXRUNTIME_GPU)
+    runtime = replace(manifest.runtime, external=(_WHEEL,), providers=(TENSORRT, CUDA, CPU))
+    bundled = replace(manifest, runtime=runtime)
+    root = write_box(tmp_path / "box", libraries=())
+    checks = gpu_checks(bundled, lambda each: _judge(root, None, each))
+    assert [(each.status, each.needed) for each in checks] == [
+        ("warn", "libnvinfer.so.10"),
+        ("warn", "libnvonnxparser.so.10"),
+    ]
+    assert all("tensorrt-cu12" in str(each.hint) for each in checks)

@@ -13,16 +13,18 @@ from edgepack.formats.errors import BundleError, DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.bench.device import Platform
-from edgepack.runner.choice.choosing import choose, keep_choice
+from edgepack.runner.choice.choosing import choose, keep_choice, why_not_now
 from edgepack.runner.choice.process import WorkerEnd
-from edgepack.runner.choice.settling import Box, read_choices, settle_release
+from edgepack.runner.choice.settling import Box, choice_key, read_choices, settle_release
 from edgepack.runner.choice.versions import find_version
 from edgepack.runner.release import load_release
 from edgepack.runner.state import BoxPaths
 from tests.runner.bench.boxes import PI_PLATFORM
 from tests.runner.choice.candidates import FIRST, SECOND, box_at, two_candidates
+from tests.runner.gpu.cards import Card, SimulatedNvml, write_box
 from tests.runner.simulators import HandClock, simulated_release, write_release
 
+_OTHER_PID = 2**22 + 1
 _TWO_CORES = replace(PI_PLATFORM, cores_allowed=2)
 
 
@@ -254,6 +256,54 @@ def test_without_a_card_a_bundle_for_one_is_chosen_for_as_on_a_cpu_and_the_key_s
     assert choice.key.gpu is None
     assert not any(each["options"]["io_binding"] for each in asked)
     assert {each["options"]["threads"] for each in asked} == {1, 2}
+
+
+def _card_box(tmp_path: Path, nvml: SimulatedNvml) -> Box:
+    return replace(
+        box_at(tmp_path, _TWO_CORES), root=write_box(tmp_path / "files"), nvml=nvml, import_path=[]
+    )
+
+
+def _fastest_with_binding(request: bytes) -> WorkerEnd:
+    lines = []
+    for i, each in enumerate(json.loads(request)["trials"]):
+        median_ns = 20_000 if each["options"]["io_binding"] else 50_000
+        lines += [json.dumps({"trial": i, "median_ns": median_ns})] * 3
+    return WorkerEnd(0, "\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [Card(used=24 * 2**30), Card(mode=3, pids=(_OTHER_PID,))],
+    ids=["full", "taken"],
+)
+def test_a_choice_for_a_card_is_followed_whatever_else_is_on_the_card(
+    tmp_path: Path, busy: Card
+) -> None:
+    write_release(tmp_path / "release", runtime=RuntimeName.ONNXRUNTIME_GPU)
+    release, nvml = load_release(tmp_path / "release"), SimulatedNvml()
+    box = _card_box(tmp_path, nvml)
+    paths = BoxPaths(tmp_path / "release", tmp_path / "state")
+    assert why_not_now(release, box) is None
+    choice = choose(release, box, HandClock(), _fastest_with_binding)
+    assert choice is not None
+    assert (choice.key.gpu, choice.options.io_binding) == ("NVIDIA L4, driver 550.54.15", True)
+    assert keep_choice(paths.state, choice) is None
+    nvml.cards = [busy]
+    settled = settle_release(paths, box)
+    assert (settled.choice, settled.warning) == (choice, None)
+    assert "while the card is not free" in str(why_not_now(release, box))
+    nvml.cards = [Card(name="NVIDIA A2")]
+    assert settle_release(paths, box).choice is None
+
+
+def test_a_card_that_is_too_old_and_full_is_none_to_choose_for(tmp_path: Path) -> None:
+    write_release(tmp_path / "release", runtime=RuntimeName.ONNXRUNTIME_GPU)
+    nvml = SimulatedNvml(cards=[Card(capability=(5, 2), used=24 * 2**30)])
+    box = _card_box(tmp_path, nvml)
+    release = load_release(tmp_path / "release")
+    assert why_not_now(release, box) is None
+    assert choice_key(release, box).gpu is None
 
 
 def test_another_card_or_driver_is_measured_again(paths: BoxPaths, box: Box) -> None:

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgepack.formats.device import GpuCard, GpuState
 from edgepack.runner.gpu.nvml import decode_reasons, look_at_cards
+from edgepack.runner.gpu.own import OwnProcess
 from tests.runner.gpu.cards import Card, SimulatedNvml
 
 
@@ -73,6 +77,36 @@ def test_an_old_driver_is_asked_by_the_old_names() -> None:
     new = frozenset({"nvmlDeviceGetCurrentClocksEventReasons"})
     look = look_at_cards(nvml=SimulatedNvml(cards=[Card(reasons=0x44, unsupported=new)]))
     assert look.states[0].throttle_reasons == ("sw_power_cap", "hw_thermal_slowdown")
+
+
+class OldPackage(SimulatedNvml):
+    """As nvidia-ml-py 11.495: without the new names, and with one kind of memory."""
+
+    def nvmlDeviceGetMemoryInfo(self, card: Card) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(total=card.total, used=card.used, free=card.total - card.used)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetMigMode"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def test_an_old_package_of_the_box_is_asked_by_the_old_names() -> None:
+    look = look_at_cards(nvml=OldPackage(cards=[Card(reasons=0x44)]))
+    assert look.trouble is None
+    assert look.states[0].throttle_reasons == ("sw_power_cap", "hw_thermal_slowdown")
+    assert look.states[0].memory_used == 300 * 2**20
+    assert look.cards[0].mig_mode is None
+    assert look.cards[0].missing == {"mig_mode": "this nvidia-ml-py has no nvmlDeviceGetMigMode"}
+
+
+def test_in_a_container_this_process_is_not_another_one() -> None:
+    # It is 7 to itself and 40311 to the driver.
+    nvml = SimulatedNvml(cards=[Card(pids=(40_311,)), Card(pids=(40_311, 50_000))])
+    look = look_at_cards(None, nvml, OwnProcess(frozenset({7}), complete=False, may_compute=True))
+    assert [each.other_processes for each in look.states] == [0, 1]
+    look = look_at_cards(None, nvml, OwnProcess(frozenset({7}), complete=False))
+    assert [each.other_processes for each in look.states] == [1, 2]
 
 
 def test_reasons_this_program_does_not_know_are_not_lost() -> None:

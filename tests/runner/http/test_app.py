@@ -338,8 +338,8 @@ def test_what_computes_and_why_it_is_not_the_gpu_is_seen_in_health_and_metrics(s
     assert health["provider"] == "simulator"
     assert "fallback" not in health
     assert "edgepack_gpu" not in shop.get("/metrics").body.decode()
-    info = 'edgepack_engine_info{model="session",provider="simulator",version="1.2.0"} 1.0'
-    assert info in shop.get("/metrics").body.decode()
+    labels = 'label="stable",model="session",provider="simulator",version="1.2.0"'
+    assert f"edgepack_engine_info{{{labels}}} 1.0" in shop.get("/metrics").body.decode()
 
 
 def test_a_gpu_that_is_not_used_is_seen_and_still_healthy(tmp_path: Path) -> None:
@@ -355,7 +355,23 @@ def test_a_gpu_that_is_not_used_is_seen_and_still_healthy(tmp_path: Path) -> Non
     health = json.loads(response.body)
     assert (health["provider"], health["fallback"]) == ("CPUExecutionProvider", "no driver")
     text = ask(app, request_of("GET", "/metrics", {}, b"")).body.decode()
-    assert 'edgepack_gpu_fallback{model="session",version="1.2.0"} 1.0' in text
+    assert 'edgepack_gpu_fallback{label="stable",model="session",version="1.2.0"} 1.0' in text
     engine.fallback = None
     text = ask(app, request_of("GET", "/metrics", {}, b"")).body.decode()
-    assert 'edgepack_gpu_fallback{model="session",version="1.2.0"} 0.0' in text
+    assert 'edgepack_gpu_fallback{label="stable",model="session",version="1.2.0"} 0.0' in text
+
+
+def test_a_canary_of_the_same_version_has_series_of_its_own(tmp_path: Path) -> None:
+    clock = HandClock()
+    log = Log(io.StringIO(), clock)
+    write_release(tmp_path, runtime=RuntimeName.ONNXRUNTIME_GPU)
+    stable, canary = (
+        open_live_model(load_release(tmp_path), lambda _: SimulatedEngine(), clock, log)
+        for _ in range(2)
+    )
+    app = make_app(LiveModels(stable, canary), clock, log)
+    text = ask(app, request_of("GET", "/metrics", {}, b"")).body.decode()
+    for name in ("edgepack_engine_info", "edgepack_gpu_fallback"):
+        series = [each.split(" ")[0] for each in text.splitlines() if each.startswith(name)]
+        assert len(series) == len(set(series)) == 2
+        assert {"stable", "canary"} == {each.partition('label="')[2][:6] for each in series}

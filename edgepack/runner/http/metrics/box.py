@@ -37,21 +37,27 @@ class ModelsCollector(Collector):
             about = (live.name, live.version, live.variant, str(runtime), str(candidate.precision))
             info.add_metric((*about, label), int(live.engine is not None))
         yield info
-        engines = [(live, live.engine) for _, live in self._models.all() if live.engine is not None]
+        # A canary may have the name and the version of what it stands beside; its label differs.
+        engines = [
+            (label, live, live.engine)
+            for label, live in self._models.all()
+            if live.engine is not None
+        ]
         computing = GaugeMetricFamily(
             "edgepack_engine_info",
             "What computes",
-            labels=("model", "version", "provider"),
+            labels=("model", "version", "provider", "label"),
         )
         fallback = GaugeMetricFamily(
             "edgepack_gpu_fallback",
             "1 when the CPU computes although the bundle asks for a GPU",
-            labels=("model", "version"),
+            labels=("model", "version", "label"),
         )
-        for live, engine in engines:
-            computing.add_metric((live.name, live.version, engine.provider), 1)
+        for label, live, engine in engines:
+            computing.add_metric((live.name, live.version, engine.provider, label), 1)
             if live.release.manifest.runtime.name is RuntimeName.ONNXRUNTIME_GPU:
-                fallback.add_metric((live.name, live.version), int(engine.fallback is not None))
+                fallen = int(engine.fallback is not None)
+                fallback.add_metric((live.name, live.version, label), fallen)
         yield computing
         if fallback.samples:
             yield fallback
