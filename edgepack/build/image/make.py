@@ -300,9 +300,10 @@ class _Making:
             epoch=request.epoch,
             build_args=arguments,
             labels=labels,
-            # For both images at once, as the tools have one switch; what comes from afar is
-            # pinned to a digest that was asked for with TLS.
-            plain_http=any(is_loopback(each.registry) and not each.is_local for each in hosts),
+            # The tools have one switch for all registries: where one is not on this machine, TLS
+            # is verified for all, as a login would go along.
+            plain_http=all(is_loopback(each.registry) for each in hosts)
+            and not all(each.is_local for each in hosts),
         )
         try:
             with _told(around.progress, f"Building for {bundle.platform} with {around.tool.name}"):
