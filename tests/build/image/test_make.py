@@ -390,3 +390,15 @@ def test_tls_is_verified_as_soon_as_one_registry_is_not_on_this_machine(shop: Sh
         shop.engine.commands.clear()
         shop.make("kiosk", base=near, build_base=build_base)
         assert ("--tls-verify=false" in shop.engine.commands[0]) is off
+
+
+def test_a_folder_is_at_its_place_before_the_tag_moves(shop: Shop) -> None:
+    shop.registry.refuses = "1.2.0"
+    output = shop.folder / "image"
+    with pytest.raises(ImageError, match="was not pushed"):
+        shop.make("kiosk", tag=TAG, push=True, output=output)
+    assert len(Layout(output).images()) == 2
+    assert "1.2.0" not in shop.registry.manifests
+    shop.registry.refuses = ""
+    assert shop.make("kiosk", tag=TAG, push=True, output=output).pushed is not None
+    assert left(shop) == []
