@@ -132,7 +132,7 @@ class LocalFileSystem:
         """Holds an flock(2): the kernel lets go of it when the process ends, however it ends."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _lock(descriptor, path)
+            wait_for_lock(descriptor, path)
             yield
         finally:
             os.close(descriptor)
@@ -191,7 +191,16 @@ def _is_running(process_id: int) -> bool:
     return True
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def wait_for_lock(descriptor: int, path: Path) -> None:
+    """Locks an open file or folder for this process alone.
+
+    Args:
+        descriptor: The open file.
+        path: Its name, for the error's text.
+
+    Raises:
+        TimeoutError: Another one did not leave for a minute.
+    """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:

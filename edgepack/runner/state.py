@@ -7,7 +7,6 @@ launcher sets. It is not aware of what a release is. Used by the runner's progra
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import uuid
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepack.formats.errors import ConfigError, DeviceError
-from edgepack.runner.durable import LOCAL, write_durably
+from edgepack.runner.durable import LOCAL, wait_for_lock, write_durably
 
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _DEVICE_ID_FILE = "device_id"
@@ -139,9 +138,9 @@ def _alone_in(state: Path) -> Iterator[None]:
     """Holds a lock on the folder itself, so that no file of it is left in there."""
     descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # A file system without locks: the last of two first starts then gives the id.
+        # Without locks, or with one who never lets go: the last of two first starts gives the id.
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor, state)
         yield
     finally:
         os.close(descriptor)

@@ -96,7 +96,12 @@ def _check_added(layout: Layout, layer: Descriptor) -> int:
     for member in _members(layout, layer):
         name = member.name.removeprefix("./").strip("/")
         inside = name.startswith(("opt/edgepack/", "var/lib/edgepack/")) or name in _OURS
-        if not inside or _PIP.fullmatch(name) or _COMPILER.fullmatch(name):
+        if (
+            not inside
+            or ".." in name.split("/")
+            or _PIP.fullmatch(name)
+            or _COMPILER.fullmatch(name)
+        ):
             raise ImageError(f"the image got /{name}, which is not the bundle's")
         total += member.size
     return total

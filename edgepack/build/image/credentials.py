@@ -122,8 +122,14 @@ def _read(path: Path) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Returns a table of a file; an empty one where it is missing or something else."""
+    found = document.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _stored(document: Mapping[str, Any], name: str, path: Path) -> Credentials | None:
-    entry = document.get("auths", {}).get(name)
+    entry = _table(document, "auths").get(name)
     if not isinstance(entry, dict):
         return None
     if token := entry.get("identitytoken"):
@@ -141,8 +147,8 @@ def _stored(document: Mapping[str, Any], name: str, path: Path) -> Credentials |
 
 
 def _helped(document: Mapping[str, Any], name: str, ask: AskHelper) -> Credentials | None:
-    helper = document.get("credHelpers", {}).get(name)
-    if helper is None and name in document.get("auths", {}):
+    helper = _table(document, "credHelpers").get(name)
+    if helper is None and name in _table(document, "auths"):
         # An empty entry there says that the store has it.
         helper = document.get("credsStore")
     if not helper:

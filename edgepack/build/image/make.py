@@ -13,7 +13,7 @@ import shlex
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -255,10 +255,6 @@ class _Making:
             finished = finish_image(
                 built, Layout.create(folder), tag if request.tag else LAYOUT_NAME, annotations
             )
-            pushed = None
-            if request.push:
-                with _told(around.progress, "Pushing"):
-                    pushed = push_image(finished, name, around.open_registry(name))
             loaded = not request.push and request.output is None
             if loaded:
                 self._load(finished, tag, name, work)
@@ -267,6 +263,14 @@ class _Making:
                 _describe(bundle, finished, number, contents)
                 for number, (bundle, contents) in enumerate(zip(bundles, seen, strict=True))
             )
+        pushed = None
+        if request.push:
+            # After the folder is at its place: the tag moves last of all.
+            place = finished.layout if request.output is None else Layout(request.output)
+            with _told(around.progress, "Pushing"):
+                pushed = push_image(
+                    replace(finished, layout=place), name, around.open_registry(name)
+                )
         return ImageResult(
             around.tool.name,
             tuple(self._commands),
@@ -300,9 +304,10 @@ class _Making:
             epoch=request.epoch,
             build_args=arguments,
             labels=labels,
-            # For both images at once, as the tools have one switch; what comes from afar is
-            # pinned to a digest that was asked for with TLS.
-            plain_http=any(is_loopback(each.registry) and not each.is_local for each in hosts),
+            # The tools have one switch for all registries: where one is not on this machine, TLS
+            # is verified for all, as a login would go along.
+            plain_http=all(is_loopback(each.registry) for each in hosts)
+            and not all(each.is_local for each in hosts),
         )
         try:
             with _told(around.progress, f"Building for {bundle.platform} with {around.tool.name}"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,10 @@ def appears_whole(folder: Path | None, work: Path) -> Iterator[Path]:
         return
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    older = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    # Random: two containers that share the folder may have the same process number.
+    token = secrets.token_hex(6)
+    draft = folder.with_name(f".{folder.name}.tmp-{token}")
+    older = folder.with_name(f".{folder.name}.old-{token}")
     try:
         yield draft
         if folder.exists():

@@ -61,8 +61,8 @@ def push_image(image: FinishedImage, reference: Reference, registry: Registry) -
         count = len(done.uploaded)
         raise ImageError(
             f"{reference} was not pushed: {error.message}\n"
-            f"  in the registry are {count} new blobs and {len(done.manifests)} manifests without "
-            f"a tag, which its garbage collection removes; the tag {reference.tag} is as it was",
+            f"  in the registry are {count} new blobs and {len(done.manifests)} manifests, "
+            f"which a garbage collection there may remove; the tag {reference.tag} is as it was",
             hint=error.hint,
         ) from error
     return done

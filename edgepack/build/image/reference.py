@@ -25,6 +25,8 @@ _HOST: Final = re.compile(
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_NAME: Final = 255
+#: Of a host name, by RFC 1035.
+_MAX_LABEL: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ def parse_reference(text: str, what: str) -> Reference:
     registry, repository = (first, path) if qualified else (DOCKER_HUB, head)
     if qualified and not _HOST.fullmatch(registry):
         raise _refuse(text, what, f"'{registry:.80}' is not a registry's host and port")
+    if qualified and max(map(len, registry.partition(":")[0].split("."))) > _MAX_LABEL:
+        raise _refuse(text, what, f"a part of the host is longer than {_MAX_LABEL} characters")
     if not _REPOSITORY.fullmatch(repository):
         raise _refuse(
             text, what, f"'{repository:.80}' is not a name: small letters, digits, . _ - and /"

@@ -40,7 +40,8 @@ _CAUSES: Final[Sequence[tuple[str, str, str]]] = (
     (
         r"OCI exporter is not supported|oci exporter.*docker driver",
         "docker's default builder writes no image files",
-        "docker buildx create --use, which makes one that does",
+        "turn on docker's containerd image store, or make a builder that writes them with "
+        "docker buildx create --use, or use --tool buildah",
     ),
     (
         r"cannot connect to the docker daemon|error during connect",

@@ -12,12 +12,14 @@ from typing import Final
 from edgepack.build.image.layout import Layout
 from edgepack.build.image.media import MANIFEST, Descriptor
 from edgepack.build.image.registry import Registry
+from edgepack.formats.errors import ImageError
 
 #: Docker's words for what the OCI calls otherwise.
 _LAYERS: Final = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": (
         "application/vnd.oci.image.layer.v1.tar+gzip"
     ),
+    "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
 }
 
 
@@ -42,6 +44,11 @@ def share_base_layers(
         # A base that changed meanwhile, or one a tool made something else of.
         return
     own = list(manifest["layers"])
+    if not len(layers) == len(diff_ids) <= len(own):
+        raise ImageError(
+            f"the base has {len(layers)} layers, its configuration {len(diff_ids)}, and the image "
+            f"{len(own)}: they do not fit together"
+        )
     for number, layer in enumerate(layers):
         if own[number]["digest"] != layer["digest"]:
             registry.fetch_blob(layer, layout.blob(str(layer["digest"])))

@@ -96,3 +96,9 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_a_secret_is_not_shown() -> None:
     assert "hunter2" not in repr(Credentials("me", "hunter2"))
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_an_empty_table_is_no_login(tmp_path: Path, empty: object) -> None:
+    files = [write(tmp_path / "c.json", {"auths": empty, "credHelpers": empty})]
+    assert find_credentials("reg.example", "a", files, no_helper) is None

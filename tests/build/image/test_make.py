@@ -289,6 +289,7 @@ def test_a_base_with_pip_a_compiler_and_a_shell_is_a_warning(shop: Shop) -> None
         ({"config": {"User": "root"}}, {}, "runs as root"),
         ({"config": {}}, {}, "runs as root"),
         ({}, {"usr/bin/gcc": b""}, "/usr/bin/gcc, which is not the bundle's"),
+        ({}, {"opt/edgepack/../../etc/passwd": b""}, "/etc/passwd, which is not the bundle's"),
         ({}, {"opt/edgepack/runtime/x/site/pip/__init__.py": b""}, ""),
         ({}, {"opt/edgepack/x/site-packages/pip/__init__.py": b""}, "pip/__init__.py"),
     ],
@@ -381,3 +382,23 @@ def test_a_thin_bundle_takes_its_wheels_along_or_says_what_is_missing(shop: Shop
     folder = shop.folder / "kept" / "context-arm64"
     assert (folder / "wheels" / name).read_bytes() == b"a wheel"
     assert "WHEELS=wheels/*.whl" in shop.engine.commands[0]
+
+
+def test_tls_is_verified_as_soon_as_one_registry_is_not_on_this_machine(shop: Shop) -> None:
+    near = "127.0.0.1:5000/python:3"
+    for build_base, off in ((near, True), (BASE, False)):
+        shop.engine.commands.clear()
+        shop.make("kiosk", base=near, build_base=build_base)
+        assert ("--tls-verify=false" in shop.engine.commands[0]) is off
+
+
+def test_a_folder_is_at_its_place_before_the_tag_moves(shop: Shop) -> None:
+    shop.registry.refuses = "1.2.0"
+    output = shop.folder / "image"
+    with pytest.raises(ImageError, match="was not pushed"):
+        shop.make("kiosk", tag=TAG, push=True, output=output)
+    assert len(Layout(output).images()) == 2
+    assert "1.2.0" not in shop.registry.manifests
+    shop.registry.refuses = ""
+    assert shop.make("kiosk", tag=TAG, push=True, output=output).pushed is not None
+    assert left(shop) == []

@@ -43,6 +43,7 @@ def test_a_name_is_taken_apart_as_the_tools_do(text: str, expected: Reference) -
         ("reg_x.example/a:1", "host and port"),
         (f"reg.example/{'a' * 256}", "longer than 255"),
         ("a b", "not a name"),
+        (f"{'a' * 64}.example/a:1", "longer than 63"),
         ("../a", "is no image name"),
     ],
 )
