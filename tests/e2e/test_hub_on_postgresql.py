@@ -1,0 +1,53 @@
+"""The tests of the hub's store, tokens, interface and pages again, on a real PostgreSQL.
+
+Every test of these files that asks for a `store` gets one there; those of SQLite's own file alone
+are left where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from edgepack.hub.store.engine import open_engine
+from edgepack.hub.store.migrating import migrate
+from tests.e2e.postgresql import PostgreSQL
+from tests.hub.access import test_credentials
+from tests.hub.intake import test_golden_reports
+from tests.hub.store import test_recording
+from tests.hub.web import test_api, test_signing_in
+from tests.hub.web.test_api import Hub
+
+_FILES = (test_credentials, test_golden_reports, test_recording, test_api, test_signing_in)
+#: It makes SQLite say that the disk is full, in SQLite's words.
+_SQLITE_ALONE = "test_a_store_that_cannot_write_asks_the_box_to_come_back"
+
+
+@pytest.fixture
+def store(postgresql: PostgreSQL) -> Iterator[Engine]:
+    engine = open_engine(postgresql.new_database())
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def hub(store: Engine) -> Hub:
+    return Hub(store)
+
+
+devices = test_recording.devices
+
+for _module in _FILES:
+    for _name, _test in vars(_module).items():
+        if _name.startswith("test_") and _name != _SQLITE_ALONE:
+            assert _name not in globals(), f"two tests are called {_name}"
+            globals()[_name] = _test
+
+
+def test_migrating_twice_and_from_nothing_is_the_same(postgresql: PostgreSQL) -> None:
+    engine = open_engine(postgresql.new_database())
+    assert migrate(engine) == migrate(engine)
+    engine.dispose()
