@@ -96,3 +96,49 @@ def test_a_login_does_not_follow_an_upload_to_another_host(
     with pytest.raises(ImageError, match="another host that it names wants a login"):
         registry.push_blob(tmp_path / "blob", _DIGEST)
     assert _Strange.seen[-1] == ("PUT", "/elsewhere", None)
+
+
+class _Dripping(http.server.BaseHTTPRequestHandler):
+    """Sends a byte at a time, each within the time that a step may take, and has no end."""
+
+    stopped: ClassVar[threading.Event]
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        if "blobs" in self.path:
+            self.wfile.write(b"Content-Length: 5000\r\n\r\n")
+        try:
+            while not self.stopped.wait(0.05):
+                self.wfile.write(b"x")
+        except OSError:
+            # The other side has gone, as it should.
+            return
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+def test_a_registry_that_drips_its_answer_is_given_up(tmp_path: Path) -> None:
+    _Dripping.stopped = threading.Event()
+    # Ends a client that would wait for ever; it would then fail for another reason.
+    watchdog = threading.Timer(60, _Dripping.stopped.set)
+    watchdog.start()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        reference = parse_reference(f"127.0.0.1:{server.server_port}/shop:1", "tag")
+        registry = Registry(
+            reference, lambda host, name: None, sleep=lambda seconds: None, limit_s=0.5
+        )
+        try:
+            with pytest.raises(ImageError, match=r"slow|timed out"):
+                registry.manifest("1")
+            with pytest.raises(ImageError, match=r"slow|timed out"):
+                registry.fetch_blob({"digest": _DIGEST, "size": 5000}, tmp_path / "blob")
+            assert not _Dripping.stopped.is_set()
+        finally:
+            _Dripping.stopped.set()
+            watchdog.cancel()
+            server.shutdown()
+            thread.join()
+    assert list(tmp_path.iterdir()) == []

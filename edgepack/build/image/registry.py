@@ -1,7 +1,7 @@
 """Talks to an image registry: looks at a base, pushes a finished image, blob by blob.
 
-The one file that opens a connection, and the one that translates `urllib`'s errors. It is not
-aware of bundles or of what an image is for. Used by `base` and `push`.
+The one file that asks for connections (`pace` makes them), and the one that translates `urllib`'s
+errors. It is not aware of bundles or of what an image is for. Used by `base` and `push`.
 
 Source: OCI Distribution Specification 1.1; "Token Authentication Specification" of distribution.
 """
@@ -24,10 +24,13 @@ from typing import IO, Any, Final
 
 from edgepack.build.image.credentials import Credentials
 from edgepack.build.image.media import INDEXES, MANIFESTS, digest_of
+from edgepack.build.image.pace import PacedHttp, PacedHttps
 from edgepack.build.image.reference import DOCKER_HUB, Reference
 from edgepack.formats.errors import ImageError
 
 _TIMEOUT_S: Final = 60.0
+#: For a whole request, and more for what it carries.
+_LIMIT_S: Final = 120.0
 #: Manifests and configurations have a few kB; registries refuse more than 4 MiB.
 _MAX_JSON_BYTES: Final = 4 * 2**20
 _MAX_ERROR_BYTES: Final = 16 * 2**10
@@ -71,7 +74,11 @@ class Registry:
     """One repository of one registry."""
 
     def __init__(
-        self, reference: Reference, login: Login, sleep: Callable[[float], None] = time.sleep
+        self,
+        reference: Reference,
+        login: Login,
+        sleep: Callable[[float], None] = time.sleep,
+        limit_s: float = _LIMIT_S,
     ) -> None:
         """Names it; nothing is asked yet.
 
@@ -79,11 +86,15 @@ class Registry:
             reference: Its tag and digest do not matter.
             login: Asked once the registry wants to know who this is.
             sleep: Waits before another try.
+            limit_s: How long a request may take, in seconds; each 16 kB add one.
         """
         self._name = reference.registry
         self._repository = reference.repository
         self._login = login
         self._sleep = sleep
+        self._opener = urllib.request.build_opener(
+            _Redirects, PacedHttp(limit_s), PacedHttps(limit_s)
+        )
         self._authorization: str | None = None
         scheme = "http" if is_loopback(self._name) else "https"
         self._base = f"{scheme}://{_HOSTS.get(self._name, self._name)}"
@@ -239,7 +250,7 @@ class Registry:
             # Not to be carried to the storage that a registry sends its readers to.
             request.add_unredirected_header("Authorization", authorization)
         try:
-            return _OPENER.open(request, timeout=_TIMEOUT_S)
+            return self._opener.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError:
             raise
         except (OSError, http.client.HTTPException) as error:
@@ -290,7 +301,7 @@ class Registry:
         try:
             # With the login alone: a token that was too narrow must not go along.
             with self._send("GET" if data is None else "POST", url, data, {}, basic) as answer:
-                document = json.loads(answer.read(_MAX_JSON_BYTES))
+                document = json.loads(self._read(answer, _MAX_JSON_BYTES))
             return str(document.get("token") or document["access_token"])
         except urllib.error.HTTPError as error:
             raise self._refused(_last_words(error)) from error
@@ -331,9 +342,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return None if req.get_method() == "HEAD" else super().redirect_request(req, *told)
 
 
-_OPENER = urllib.request.build_opener(_Redirects)
-
-
 class _PassingError(ImageError):
     """A fault that may be gone at the next try."""
 
@@ -343,8 +351,12 @@ class _ElsewhereError(ImageError):
 
 
 def _last_words(error: urllib.error.HTTPError) -> str:
-    with error:
-        data = error.read(_MAX_ERROR_BYTES)
+    try:
+        with error:
+            data = error.read(_MAX_ERROR_BYTES)
+    except (OSError, http.client.HTTPException):
+        # The status has been heard, and is what counts.
+        return str(error.reason)
     try:
         first = json.loads(data)["errors"][0]
         return str(first.get("message") or first.get("code"))[:200]
