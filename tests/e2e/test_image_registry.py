@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,10 +25,18 @@ class _Strange(http.server.BaseHTTPRequestHandler):
 
     script: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
     seen: ClassVar[list[tuple[str, str, str | None]]] = []
+    #: What comes before that, one for each request: a status, or None for a lost connection.
+    faults: ClassVar[list[int | None]] = []
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
         self.seen.append((self.command, path, self.headers.get("Authorization")))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.faults:
+            fault = self.faults.pop(0)
+            if fault is not None:
+                self.send_error(fault)
+            return
         status, headers, body = self.script[f"{self.command} {path}"]
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -45,7 +53,7 @@ class _Strange(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    _Strange.script, _Strange.seen = {}, []
+    _Strange.script, _Strange.seen, _Strange.faults = {}, [], []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Strange) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -96,6 +104,41 @@ def test_a_login_does_not_follow_an_upload_to_another_host(
     with pytest.raises(ImageError, match="another host that it names wants a login"):
         registry.push_blob(tmp_path / "blob", _DIGEST)
     assert _Strange.seen[-1] == ("PUT", "/elsewhere", None)
+
+
+def test_a_fault_that_passes_is_tried_again_and_one_that_stays_is_told(
+    registry: Registry, tmp_path: Path
+) -> None:
+    blob = b'{"architecture": "arm64"}'
+    digest = digest_of(blob)
+    place = f"/v2/shop/blobs/{digest}"
+    _Strange.script = {
+        "GET /v2/shop/manifests/1": (200, {}, b"{}"),
+        "PUT /v2/shop/manifests/1": (201, {"OCI-Subject": "x"}, b""),
+        f"GET {place}": (200, {}, blob),
+        f"HEAD {place}": (200, {}, b""),
+    }
+    descriptor = {"digest": digest, "size": len(blob)}
+    calls: list[Callable[[], object]] = [
+        lambda: registry.manifest("1"),
+        lambda: registry.put_manifest("1", b"{}", "application/json"),
+        lambda: registry.small_blob(digest),
+        lambda: registry.push_blob(tmp_path / "blob", digest),
+        lambda: registry.fetch_blob(descriptor, tmp_path / "blob"),
+    ]
+    for call in calls:
+        _Strange.seen, _Strange.faults = [], [503, None]
+        call()
+        assert len(_Strange.seen) == 3
+        assert len(set(_Strange.seen)) == 1
+    assert (tmp_path / "blob").read_bytes() == blob
+    _Strange.faults = [503] * 3
+    with pytest.raises(ImageError, match="answered 503 to GET"):
+        registry.manifest("1")
+    _Strange.seen, _Strange.faults = [], [400]
+    with pytest.raises(ImageError, match="answered 400 to GET"):
+        registry.manifest("1")
+    assert len(_Strange.seen) == 1
 
 
 class _Dripping(http.server.BaseHTTPRequestHandler):

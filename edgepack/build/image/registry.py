@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from edgepack.build.image.credentials import Credentials
 from edgepack.build.image.media import INDEXES, MANIFESTS, digest_of
@@ -41,6 +41,8 @@ _LOOPBACK: Final = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
 #: docker.io is a name; its registry has another.
 _HOSTS: Final = {DOCKER_HUB: "registry-1.docker.io"}
+
+_Got = TypeVar("_Got")
 
 #: Finds the login for a repository.
 Login = Callable[[str, str], Credentials | None]
@@ -106,6 +108,9 @@ class Registry:
             NotThereError: There is none.
             ImageError: The registry is unreachable or refuses, or the bytes are others.
         """
+        return self._retrying(lambda: self._manifest(name))
+
+    def _manifest(self, name: str) -> FetchedManifest:
         accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
         with self._ask("GET", f"manifests/{name}", headers=accept) as answer:
             data = self._read(answer, _MAX_JSON_BYTES)
@@ -118,6 +123,9 @@ class Registry:
 
     def small_blob(self, digest: str) -> Mapping[str, Any]:
         """Fetches a JSON blob, such as an image's configuration."""
+        return self._retrying(lambda: self._small_blob(digest))
+
+    def _small_blob(self, digest: str) -> Mapping[str, Any]:
         with self._ask("GET", f"blobs/{digest}") as answer:
             data = self._read(answer, _MAX_JSON_BYTES)
         if digest_of(data) != digest:
@@ -152,6 +160,9 @@ class Registry:
         Raises:
             ImageError: Its bytes are others than the descriptor says; there is no file then.
         """
+        self._retrying(lambda: self._fetch_blob(descriptor, path))
+
+    def _fetch_blob(self, descriptor: Mapping[str, Any], path: Path) -> None:
         expected, left = str(descriptor["digest"]), int(descriptor["size"])
         digest = hashlib.sha256()
         try:
@@ -173,7 +184,7 @@ class Registry:
             Whether it had to be uploaded.
         """
         try:
-            self._ask("HEAD", f"blobs/{digest}").close()
+            self._retrying(lambda: self._ask("HEAD", f"blobs/{digest}")).close()
         except _ElsewhereError:
             return False
         except NotThereError:
@@ -185,6 +196,9 @@ class Registry:
 
     def put_manifest(self, name: str, data: bytes, media_type: str) -> Mapping[str, str]:
         """Puts a manifest under a tag or its digest; returns the answer's headers."""
+        return self._retrying(lambda: self._put_manifest(name, data, media_type))
+
+    def _put_manifest(self, name: str, data: bytes, media_type: str) -> Mapping[str, str]:
         headers = {"Content-Type": media_type}
         with self._ask("PUT", f"manifests/{name}", data=data, headers=headers) as answer:
             return {key.lower(): value for key, value in answer.headers.items()}
@@ -201,7 +215,8 @@ class Registry:
         with path.open("rb") as file:
             self._ask("PUT", url, data=file, headers=headers).close()
 
-    def _retrying(self, work: Callable[[], None]) -> None:
+    def _retrying(self, work: Callable[[], _Got]) -> _Got:
+        """Tries again what may pass; all that is asked here may be asked twice."""
         for attempt in range(1, _ATTEMPTS):
             try:
                 return work()
