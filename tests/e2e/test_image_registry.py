@@ -141,6 +141,24 @@ def test_a_fault_that_passes_is_tried_again_and_one_that_stays_is_told(
     assert len(_Strange.seen) == 1
 
 
+def test_a_question_for_a_token_does_not_follow_to_another_host(registry: Registry) -> None:
+    elsewhere = registry._base.replace("127.0.0.1", "localhost")
+    wanted = {"WWW-Authenticate": f'Bearer realm="{registry._base}/token",service="shop"'}
+    _Strange.script = {
+        "GET /v2/shop/manifests/1": (401, wanted, b"{}"),
+        # Also where the first step stays on the host.
+        "GET /token": (302, {"Location": f"{registry._base}/token-2"}, b""),
+        "GET /token-2": (302, {"Location": f"{elsewhere}/stolen"}, b""),
+        "GET /stolen": (200, {}, b'{"token": "theirs"}'),
+    }
+    with pytest.raises(ImageError, match="sends the question on to 'localhost:") as caught:
+        registry.manifest("1")
+    assert "proxy" in str(caught.value.hint)
+    assert [path for _, path, _ in _Strange.seen] == [
+        "/v2/shop/manifests/1", "/token", "/token-2",
+    ]  # fmt: skip
+
+
 class _Dripping(http.server.BaseHTTPRequestHandler):
     """Sends a byte at a time, each within the time that a step may take, and has no end."""
 

@@ -259,8 +259,9 @@ class Registry:
         data: bytes | IO[bytes] | None,
         headers: Mapping[str, str],
         authorization: str | None,
+        kind: type[urllib.request.Request] = urllib.request.Request,
     ) -> Any:
-        request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 - the scheme is ours
+        request = kind(url, data, dict(headers), method=method)
         if authorization is not None:
             # Not to be carried to the storage that a registry sends its readers to.
             request.add_unredirected_header("Authorization", authorization)
@@ -315,10 +316,19 @@ class Registry:
             basic = login.basic
         try:
             # With the login alone: a token that was too narrow must not go along.
-            with self._send("GET" if data is None else "POST", url, data, {}, basic) as answer:
+            method = "GET" if data is None else "POST"
+            with self._send(method, url, data, {}, basic, _TokenRequest) as answer:
                 document = json.loads(self._read(answer, _MAX_JSON_BYTES))
             return str(document.get("token") or document["access_token"])
         except urllib.error.HTTPError as error:
+            if HTTPStatus.MULTIPLE_CHOICES <= error.code < HTTPStatus.BAD_REQUEST:
+                error.close()
+                place = urllib.parse.urlsplit(error.headers.get("Location", "")).netloc
+                raise ImageError(
+                    f"the token service of {self._name} sends the question on to '{place[:80]}', "
+                    "which is another host and is not asked",
+                    hint="a proxy or a sign-in page may stand between; else tell who runs it",
+                ) from error
             raise self._refused(_last_words(error)) from error
         except (ValueError, KeyError) as error:
             raise self._refused("its token service gave no token") from error
@@ -345,16 +355,28 @@ class Registry:
         )
 
 
+class _TokenRequest(urllib.request.Request):
+    """Asks for a token: its answer is believed, so it comes from the host that was named."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a registry to its storage, but not with a HEAD.
 
     urllib would make a GET of it, and an address that was signed for a HEAD refuses that; that
-    there is one says that the blob is there.
+    there is one says that the blob is there. A question for a token stays on its host.
     """
 
     def redirect_request(self, req: urllib.request.Request, *told: Any) -> Any:
         """Returns the request to go on with, or None to stay."""
-        return None if req.get_method() == "HEAD" else super().redirect_request(req, *told)
+        if req.get_method() == "HEAD":
+            return None
+        going = super().redirect_request(req, *told)
+        if going is None or not isinstance(req, _TokenRequest):
+            return going
+        if (going.type, going.host) != (req.type, req.host):
+            return None
+        # One of this kind again, so that a second step is judged like the first.
+        return _TokenRequest(going.full_url, headers=dict(going.header_items()))
 
 
 class _PassingError(ImageError):
