@@ -296,6 +296,13 @@ class _Making:
         digest = None if platform_base is None else platform_base.digest
         labels = describe_bundle(bundle, base.name, digest)
         hosts = (self._base_name, self._build_base_name or self._base_name)
+        # The tools have one switch for all registries: where one is not on this machine, TLS is
+        # verified for all, as a login would go along, and what is near is pulled before.
+        near = [is_loopback(each.registry) and not each.is_local for each in hosts]
+        afar = [not is_loopback(each.registry) for each in hosts]
+        plain_http = any(near) and not any(afar)
+        pinned = ((arguments["BASE"], bundle.platform), (arguments["BUILD_BASE"], around.host))
+        plain_pulls = tuple(each for each, plain in zip(pinned, near, strict=True) if plain)
         job = BuildJob(
             context=context,
             platform=bundle.platform,
@@ -304,10 +311,8 @@ class _Making:
             epoch=request.epoch,
             build_args=arguments,
             labels=labels,
-            # The tools have one switch for all registries: where one is not on this machine, TLS
-            # is verified for all, as a login would go along.
-            plain_http=all(is_loopback(each.registry) for each in hosts)
-            and not all(each.is_local for each in hosts),
+            plain_http=plain_http,
+            plain_pulls=() if plain_http else plain_pulls,
         )
         try:
             with _told(around.progress, f"Building for {bundle.platform} with {around.tool.name}"):

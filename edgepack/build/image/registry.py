@@ -1,7 +1,7 @@
 """Talks to an image registry: looks at a base, pushes a finished image, blob by blob.
 
-The one file that opens a connection, and the one that translates `urllib`'s errors. It is not
-aware of bundles or of what an image is for. Used by `base` and `push`.
+The one file that asks for connections (`pace` makes them), and the one that translates `urllib`'s
+errors. It is not aware of bundles or of what an image is for. Used by `base` and `push`.
 
 Source: OCI Distribution Specification 1.1; "Token Authentication Specification" of distribution.
 """
@@ -20,14 +20,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 from edgepack.build.image.credentials import Credentials
 from edgepack.build.image.media import INDEXES, MANIFESTS, digest_of
+from edgepack.build.image.pace import PacedHttp, PacedHttps
 from edgepack.build.image.reference import DOCKER_HUB, Reference
 from edgepack.formats.errors import ImageError
 
 _TIMEOUT_S: Final = 60.0
+#: For a whole request, and more for what it carries.
+_LIMIT_S: Final = 120.0
 #: Manifests and configurations have a few kB; registries refuse more than 4 MiB.
 _MAX_JSON_BYTES: Final = 4 * 2**20
 _MAX_ERROR_BYTES: Final = 16 * 2**10
@@ -38,6 +41,8 @@ _LOOPBACK: Final = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 _CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
 #: docker.io is a name; its registry has another.
 _HOSTS: Final = {DOCKER_HUB: "registry-1.docker.io"}
+
+_Got = TypeVar("_Got")
 
 #: Finds the login for a repository.
 Login = Callable[[str, str], Credentials | None]
@@ -71,7 +76,11 @@ class Registry:
     """One repository of one registry."""
 
     def __init__(
-        self, reference: Reference, login: Login, sleep: Callable[[float], None] = time.sleep
+        self,
+        reference: Reference,
+        login: Login,
+        sleep: Callable[[float], None] = time.sleep,
+        limit_s: float = _LIMIT_S,
     ) -> None:
         """Names it; nothing is asked yet.
 
@@ -79,11 +88,15 @@ class Registry:
             reference: Its tag and digest do not matter.
             login: Asked once the registry wants to know who this is.
             sleep: Waits before another try.
+            limit_s: How long a request may take, in seconds; each 16 kB add one.
         """
         self._name = reference.registry
         self._repository = reference.repository
         self._login = login
         self._sleep = sleep
+        self._opener = urllib.request.build_opener(
+            _Redirects, PacedHttp(limit_s), PacedHttps(limit_s)
+        )
         self._authorization: str | None = None
         scheme = "http" if is_loopback(self._name) else "https"
         self._base = f"{scheme}://{_HOSTS.get(self._name, self._name)}"
@@ -95,6 +108,9 @@ class Registry:
             NotThereError: There is none.
             ImageError: The registry is unreachable or refuses, or the bytes are others.
         """
+        return self._retrying(lambda: self._manifest(name))
+
+    def _manifest(self, name: str) -> FetchedManifest:
         accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
         with self._ask("GET", f"manifests/{name}", headers=accept) as answer:
             data = self._read(answer, _MAX_JSON_BYTES)
@@ -107,6 +123,9 @@ class Registry:
 
     def small_blob(self, digest: str) -> Mapping[str, Any]:
         """Fetches a JSON blob, such as an image's configuration."""
+        return self._retrying(lambda: self._small_blob(digest))
+
+    def _small_blob(self, digest: str) -> Mapping[str, Any]:
         with self._ask("GET", f"blobs/{digest}") as answer:
             data = self._read(answer, _MAX_JSON_BYTES)
         if digest_of(data) != digest:
@@ -141,6 +160,9 @@ class Registry:
         Raises:
             ImageError: Its bytes are others than the descriptor says; there is no file then.
         """
+        self._retrying(lambda: self._fetch_blob(descriptor, path))
+
+    def _fetch_blob(self, descriptor: Mapping[str, Any], path: Path) -> None:
         expected, left = str(descriptor["digest"]), int(descriptor["size"])
         digest = hashlib.sha256()
         try:
@@ -162,7 +184,7 @@ class Registry:
             Whether it had to be uploaded.
         """
         try:
-            self._ask("HEAD", f"blobs/{digest}").close()
+            self._retrying(lambda: self._ask("HEAD", f"blobs/{digest}")).close()
         except _ElsewhereError:
             return False
         except NotThereError:
@@ -174,6 +196,9 @@ class Registry:
 
     def put_manifest(self, name: str, data: bytes, media_type: str) -> Mapping[str, str]:
         """Puts a manifest under a tag or its digest; returns the answer's headers."""
+        return self._retrying(lambda: self._put_manifest(name, data, media_type))
+
+    def _put_manifest(self, name: str, data: bytes, media_type: str) -> Mapping[str, str]:
         headers = {"Content-Type": media_type}
         with self._ask("PUT", f"manifests/{name}", data=data, headers=headers) as answer:
             return {key.lower(): value for key, value in answer.headers.items()}
@@ -190,7 +215,8 @@ class Registry:
         with path.open("rb") as file:
             self._ask("PUT", url, data=file, headers=headers).close()
 
-    def _retrying(self, work: Callable[[], None]) -> None:
+    def _retrying(self, work: Callable[[], _Got]) -> _Got:
+        """Tries again what may pass; all that is asked here may be asked twice."""
         for attempt in range(1, _ATTEMPTS):
             try:
                 return work()
@@ -233,13 +259,14 @@ class Registry:
         data: bytes | IO[bytes] | None,
         headers: Mapping[str, str],
         authorization: str | None,
+        kind: type[urllib.request.Request] = urllib.request.Request,
     ) -> Any:
-        request = urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 - the scheme is ours
+        request = kind(url, data, dict(headers), method=method)
         if authorization is not None:
             # Not to be carried to the storage that a registry sends its readers to.
             request.add_unredirected_header("Authorization", authorization)
         try:
-            return _OPENER.open(request, timeout=_TIMEOUT_S)
+            return self._opener.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError:
             raise
         except (OSError, http.client.HTTPException) as error:
@@ -289,10 +316,19 @@ class Registry:
             basic = login.basic
         try:
             # With the login alone: a token that was too narrow must not go along.
-            with self._send("GET" if data is None else "POST", url, data, {}, basic) as answer:
-                document = json.loads(answer.read(_MAX_JSON_BYTES))
+            method = "GET" if data is None else "POST"
+            with self._send(method, url, data, {}, basic, _TokenRequest) as answer:
+                document = json.loads(self._read(answer, _MAX_JSON_BYTES))
             return str(document.get("token") or document["access_token"])
         except urllib.error.HTTPError as error:
+            if HTTPStatus.MULTIPLE_CHOICES <= error.code < HTTPStatus.BAD_REQUEST:
+                error.close()
+                place = urllib.parse.urlsplit(error.headers.get("Location", "")).netloc
+                raise ImageError(
+                    f"the token service of {self._name} sends the question on to '{place[:80]}', "
+                    "which is another host and is not asked",
+                    hint="a proxy or a sign-in page may stand between; else tell who runs it",
+                ) from error
             raise self._refused(_last_words(error)) from error
         except (ValueError, KeyError) as error:
             raise self._refused("its token service gave no token") from error
@@ -319,19 +355,28 @@ class Registry:
         )
 
 
+class _TokenRequest(urllib.request.Request):
+    """Asks for a token: its answer is believed, so it comes from the host that was named."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a registry to its storage, but not with a HEAD.
 
     urllib would make a GET of it, and an address that was signed for a HEAD refuses that; that
-    there is one says that the blob is there.
+    there is one says that the blob is there. A question for a token stays on its host.
     """
 
     def redirect_request(self, req: urllib.request.Request, *told: Any) -> Any:
         """Returns the request to go on with, or None to stay."""
-        return None if req.get_method() == "HEAD" else super().redirect_request(req, *told)
-
-
-_OPENER = urllib.request.build_opener(_Redirects)
+        if req.get_method() == "HEAD":
+            return None
+        going = super().redirect_request(req, *told)
+        if going is None or not isinstance(req, _TokenRequest):
+            return going
+        if (going.type, going.host) != (req.type, req.host):
+            return None
+        # One of this kind again, so that a second step is judged like the first.
+        return _TokenRequest(going.full_url, headers=dict(going.header_items()))
 
 
 class _PassingError(ImageError):
@@ -343,8 +388,12 @@ class _ElsewhereError(ImageError):
 
 
 def _last_words(error: urllib.error.HTTPError) -> str:
-    with error:
-        data = error.read(_MAX_ERROR_BYTES)
+    try:
+        with error:
+            data = error.read(_MAX_ERROR_BYTES)
+    except (OSError, http.client.HTTPException):
+        # The status has been heard, and is what counts.
+        return str(error.reason)
     try:
         first = json.loads(data)["errors"][0]
         return str(first.get("message") or first.get("code"))[:200]

@@ -35,14 +35,19 @@ def share_base_layers(
         registry: Where the base is.
 
     Raises:
-        ImageError: A layer cannot be fetched, or has other bytes.
+        ImageError: A layer cannot be fetched, or has other bytes, or the image does not stand
+            on that base.
     """
     (descriptor,) = layout.images()
     manifest = layout.read(descriptor)
     config = layout.read(manifest["config"])
     if config["rootfs"]["diff_ids"][: len(diff_ids)] != list(diff_ids):
-        # A base that changed meanwhile, or one a tool made something else of.
-        return
+        # Without this, every box would download its base again, and nobody would know why.
+        raise ImageError(
+            "the image's lower layers are not the base's: the tool built on something else, or "
+            "wrote the base's files anew",
+            hint="make it again with a newer version of the tool, or with another: --tool",
+        )
     own = list(manifest["layers"])
     if not len(layers) == len(diff_ids) <= len(own):
         raise ImageError(

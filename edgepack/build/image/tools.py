@@ -37,7 +37,9 @@ class BuildJob:
         epoch: The time every file and record gets, in seconds since 1970.
         build_args: The Dockerfile's arguments.
         labels: Labels of the image.
-        plain_http: The base's registry speaks no TLS.
+        plain_http: No registry that is asked speaks TLS.
+        plain_pulls: Images whose registry speaks none though another's does, and for which
+            platform.
     """
 
     context: Path
@@ -48,6 +50,7 @@ class BuildJob:
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     plain_http: bool = False
+    plain_pulls: tuple[tuple[str, Platform], ...] = ()
 
 
 class Tool(Protocol):
@@ -100,14 +103,19 @@ class Buildah:
     name: ToolName = "buildah"
 
     def build(self, job: BuildJob) -> list[Command]:
-        """Returns a build under a draft's name and its way into the layout."""
+        """Returns a build under a draft's name and its way into the layout.
+
+        Before them what TLS must be off for, image by image: a build has one switch for all.
+        """
         # Without --layers buildah makes one layer, and a new model would move the runtime too.
         # Without --force-rm a failed build leaves its working container there.
         command = [self.name, self._verb(), "--layers", "--force-rm", "--format", "oci"]
         command += ["--timestamp", str(job.epoch), "--tag", job.draft]
         if job.plain_http:
             command.append("--tls-verify=false")
+        off = [self.name, "pull", "--quiet", "--tls-verify=false", "--platform"]
         return [
+            *([*off, str(platform), image] for image, platform in job.plain_pulls),
             [*command, *_common(job)],
             [self.name, "push", job.draft, f"oci:{job.layout}:{LAYOUT_NAME}"],
         ]

@@ -386,10 +386,23 @@ def test_a_thin_bundle_takes_its_wheels_along_or_says_what_is_missing(shop: Shop
 
 def test_tls_is_verified_as_soon_as_one_registry_is_not_on_this_machine(shop: Shop) -> None:
     near = "127.0.0.1:5000/python:3"
-    for build_base, off in ((near, True), (BASE, False)):
+    shop.make("kiosk", base=near, build_base=near)
+    assert "--tls-verify=false" in shop.engine.commands[0]
+    for base, build_base, platform in ((near, BASE, "linux/arm64"), (BASE, near, "linux/amd64")):
         shop.engine.commands.clear()
-        shop.make("kiosk", base=near, build_base=build_base)
-        assert ("--tls-verify=false" in shop.engine.commands[0]) is off
+        shop.make("kiosk", base=base, build_base=build_base)
+        pull, build = shop.engine.commands[:2]
+        assert pull[1:6] == ["pull", "--quiet", "--tls-verify=false", "--platform", platform]
+        assert pull[6].startswith("127.0.0.1:5000/python@sha256:")
+        # The very image that the build is told.
+        assert pull[6] in " ".join(build)
+        assert "--tls-verify=false" not in build
+    # What is in the tool's own storage is never pulled.
+    shop.engine.commands.clear()
+    with pytest.raises(ImageError):
+        shop.make("kiosk", base="localhost/own:1", build_base=BASE)
+    assert [command[1] for command in shop.engine.commands] == ["bud", "rmi"]
+    assert "--tls-verify=false" not in shop.engine.commands[0]
 
 
 def test_a_folder_is_at_its_place_before_the_tag_moves(shop: Shop) -> None:
