@@ -25,9 +25,19 @@ STAMP = VENV / ".edgepack-set-up"
 #: What proving a variant on a foreign CPU needs.
 APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
 #: What only the tests need: container images and a registry, certificates, wrong clocks, a
-#: service manager, a load, small disks, a stand-in for a driver's library, a database server.
+#: service manager, a load, small disks, a stand-in for a driver's library, a database server, a browser.
 TEST_APT_PACKAGES = (
-    *("buildah", "curl", "docker-registry", "faketime", "gcc", "libc6-dev", "mount", "openssl"),
+    *(
+        "buildah",
+        "chromium",
+        "curl",
+        "docker-registry",
+        "faketime",
+        "gcc",
+        "libc6-dev",
+        "mount",
+        "openssl",
+    ),
     *("postgresql", "procps", "systemd", "wrk"),
 )
 
