@@ -24,11 +24,12 @@ STAMP = VENV / ".edgepack-set-up"
 
 #: What proving a variant on a foreign CPU needs.
 APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
-#: What only the tests need: container images and a registry, certificates, wrong clocks, a
-#: service manager, a load, small disks, a stand-in for a driver's library, a database server.
+#: What only the tests need: container images and a registry, a browser, certificates, wrong
+#: clocks, a service manager, a load, small disks, a stand-in for a driver's library, a database
+#: server.
 TEST_APT_PACKAGES = (
-    *("buildah", "curl", "docker-registry", "faketime", "gcc", "libc6-dev", "mount", "openssl"),
-    *("postgresql", "procps", "systemd", "wrk"),
+    *("buildah", "chromium", "curl", "docker-registry", "faketime", "gcc", "libc6-dev"),
+    *("mount", "openssl", "postgresql", "procps", "systemd", "wrk"),
 )
 
 

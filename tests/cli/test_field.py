@@ -206,3 +206,33 @@ def test_a_build_with_a_file_that_is_not_there_ends_at_once(
 
 def test_what_a_terminal_takes_for_a_command_is_a_question_mark() -> None:
     assert printable("a\x1b[31m\u202eb\u00e9") == "a?[31m?b\u00e9"
+
+
+def test_every_report_is_written_as_a_page_by_itself(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    for command, title in (
+        (("fleet",), "Fleet"),
+        (("device", "kiosk-1"), "kiosk-1"),
+        (("compare", "--scenario", "single_stream"), "Compare"),
+        (("releases",), "Releases"),
+    ):
+        assert _run("report", *command, "--from", path, "--html", str(page)) == 0
+        text = page.read_text(encoding="utf-8")
+        assert f"<h1>{title}</h1>" in text
+        assert "<script>alert" not in text
+    assert [each.name for each in tmp_path.iterdir() if "page" in each.name] == ["page.html"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_page_that_cannot_be_written_is_refused_and_leaves_nothing(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    (folder := tmp_path / "folder").mkdir()
+    for file in (tmp_path / "missing" / "page.html", folder / ("n" * 300)):
+        assert _run("report", "fleet", "--from", path, "--html", str(file)) == 3
+        assert "cannot be written" in capsys.readouterr().err
+    assert not list(folder.iterdir())
+    assert {*before, folder} >= set(tmp_path.iterdir()) - set(tmp_path.glob("hub.sqlite-*"))

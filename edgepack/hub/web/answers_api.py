@@ -120,7 +120,9 @@ def _add_tables(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
     _add(router, "/fleet", fleet, _FLEET)
     _add(router, "/compare", compare, _COMPARE)
     _add(router, "/releases", releases, {"model": "", "target": ""})
-    _add(router, "/releases/{bundle_id}", release, {"before": "The release it is held against."})
+    _add(
+        router, "/releases/{bundle_id:path}", release, {"before": "The release it is held against."}
+    )
 
 
 def _add_device(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
@@ -147,8 +149,9 @@ def _add_device(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
         return Response(found, media_type="application/json")
 
     description = _described({"days": "How far back."} | _TABLE)
-    router.add_api_route("/devices/{name}", device, openapi_extra=description)
-    router.add_api_route("/devices/{name}/reports/{report_id}", document)
+    # A name may hold a slash, so what is below it is looked for first.
+    router.add_api_route("/devices/{name:path}/reports/{report_id}", document)
+    router.add_api_route("/devices/{name:path}", device, openapi_extra=description)
 
 
 def _add_select(router: APIRouter, engine: Engine, now_ms: Clock) -> None:

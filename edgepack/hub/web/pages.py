@@ -76,7 +76,18 @@ def _add_devices(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
         place = Place(addresses_of(request), (), ("fleet",), params)
         return _page(request, "fleet.html", fleet_view(answer, place))
 
-    @router.get("/devices/{name}")
+    # A name may hold a slash, so what is below it is looked for first.
+    @router.get("/devices/{name:path}/reports/{report_id}")
+    def document(request: Request, name: str, report_id: str) -> Response:
+        with engine.connect() as connection:
+            found = asking.document(connection, _plain(name), _plain(report_id))
+        if found is None:
+            return _refused(request, NOT_FOUND, "No such report", document_unknown(name, report_id))
+        path = ("devices", name, "reports", report_id)
+        place = Place(addresses_of(request), path, path)
+        return _page(request, "document.html", document_view(name, report_id, found, place))
+
+    @router.get("/devices/{name:path}")
     def device(request: Request, name: str) -> Response:
         params = params_in(request)
         days = device_days(params)
@@ -87,16 +98,6 @@ def _add_devices(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
         path = ("devices", name)
         place = Place(addresses_of(request), path, path, params)
         return _page(request, "device.html", device_view(answer, place))
-
-    @router.get("/devices/{name}/reports/{report_id}")
-    def document(request: Request, name: str, report_id: str) -> Response:
-        with engine.connect() as connection:
-            found = asking.document(connection, _plain(name), _plain(report_id))
-        if found is None:
-            return _refused(request, NOT_FOUND, "No such report", document_unknown(name, report_id))
-        path = ("devices", name, "reports", report_id)
-        place = Place(addresses_of(request), path, path)
-        return _page(request, "document.html", document_view(name, report_id, found, place))
 
 
 def _add_comparisons(router: APIRouter, engine: Engine) -> None:
@@ -120,7 +121,7 @@ def _add_comparisons(router: APIRouter, engine: Engine) -> None:
         place = Place(addresses_of(request), ("releases",), ("releases",), params)
         return _page(request, "releases.html", releases_view(answer, place))
 
-    @router.get("/releases/{bundle_id}")
+    @router.get("/releases/{bundle_id:path}")
     def release(request: Request, bundle_id: str) -> Response:
         params = params_in(request)
         read = ParamReader(params)

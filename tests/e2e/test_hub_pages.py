@@ -1,0 +1,261 @@
+"""The hub's pages in a real browser: empty, with one device, with a fleet, with hostile texts.
+
+With EDGEPACK_SCREENSHOTS=FOLDER the screenshots of the docs are made anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, ViewportSize
+from sqlalchemy import Engine
+
+from edgepack.hub.simulate.bulk import fill_store
+from edgepack.hub.simulate.timeline import Plan
+from tests.e2e.browser import Visitor, chromium, save_light, serving_pages
+from tests.hub.stores import NOW_MS, Filler, open_store
+from tests.hub.web.filling import fill_hub
+from tests.hub.web.test_pages import HOSTILE, addresses
+
+NARROW: ViewportSize = {"width": 360, "height": 740}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_store(tmp_path)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Pages over a made-up fleet."""
+    engine = open_store(tmp_path_factory.mktemp("fleet"))
+    fill_store(engine, Plan(3, 120, 40, NOW_MS), archetypes=40)
+    with serving_pages(engine, NOW_MS) as home:
+        yield home
+    engine.dispose()
+
+
+def _visitor(browser: Browser, home: str, *, dark: bool = False, narrow: bool = False) -> Visitor:
+    page = browser.new_page(
+        viewport=NARROW if narrow else WIDE,
+        color_scheme="dark" if dark else "light",
+    )
+    return Visitor(page, home)
+
+
+def _walk(visitor: Visitor) -> list[str]:
+    """Goes through the pages by their links, as a person would; returns the addresses."""
+    page = visitor.visit("/")
+    seen = [page.url]
+    page.locator("tbody th a").first.click()
+    page.wait_for_selector("figure svg")
+    seen.append(page.url)
+    page.locator("a[href*='/reports/']").first.click()
+    page.wait_for_selector("pre")
+    seen.append(page.url)
+    page.get_by_role("link", name="Compare", exact=True).click()
+    page.wait_for_selector("text=What differs")
+    seen.append(page.url)
+    page.locator("a[href*='context=']").first.click()
+    page.wait_for_selector("figure svg")
+    seen.append(page.url)
+    page.get_by_role("link", name="Releases", exact=True).click()
+    page.wait_for_selector("h1:has-text('Releases')")
+    seen.append(page.url)
+    page.locator("tbody td a").first.click()
+    page.wait_for_selector("h1:has-text(' for ')")
+    seen.append(page.url)
+    return [each.removeprefix(visitor.home) for each in seen]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_person_walks_through_the_pages_of_a_fleet(
+    browser: Browser, fleet: str, dark: bool
+) -> None:
+    visitor = _visitor(browser, fleet, dark=dark)
+    seen = _walk(visitor)
+    assert len(set(seen)) == 7
+    assert visitor.wrong == []
+    visitor.page.close()
+
+
+def test_on_a_phone_only_tables_and_charts_scroll_sideways(browser: Browser, fleet: str) -> None:
+    visitor = _visitor(browser, fleet, narrow=True)
+    for address in [*_walk(visitor), "/login", "/?details=1"]:
+        page = visitor.visit(address)
+        assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"], address
+        assert page.evaluate("document.scrollingElement.clientWidth") == NARROW["width"], address
+    assert visitor.wrong == []
+    visitor.page.close()
+
+
+def test_filters_change_the_address_and_lead_back(browser: Browser, fleet: str) -> None:
+    visitor = _visitor(browser, fleet)
+    page = visitor.visit("/")
+    page.get_by_label("Grade").select_option("A")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**grade=A**")
+    assert page.get_by_label("Grade").input_value() == "A"
+    grades = page.locator("tbody tr td:nth-child(7)").all_inner_texts()
+    assert grades
+    assert set(grades) == {"A"}
+    page.get_by_role("link", name="Clear").click()
+    page.wait_for_url(f"{fleet}/")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 121
+    assert visitor.wrong == []
+    page.close()
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(
+    browser: Browser, fleet: str
+) -> None:
+    visitor = _visitor(browser, fleet)
+    page = visitor.visit("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.tagName"))
+        style = page.evaluate(
+            "(s => [s.outlineStyle, s.outlineWidth])(getComputedStyle(document.activeElement))"
+        )
+        assert style == ["solid", "3px"]
+    assert {"A", "SELECT", "INPUT", "BUTTON", "DIV"} <= reached
+    page.close()
+
+
+def test_texts_have_contrast_in_light_and_dark(browser: Browser, fleet: str) -> None:
+    for dark in (False, True):
+        visitor = _visitor(browser, fleet, dark=dark)
+        for address in _walk(visitor):
+            page = visitor.visit(address)
+            low = page.evaluate(_CONTRAST)
+            assert low == [], (address, dark)
+        visitor.page.close()
+
+
+def test_an_empty_hub_has_pages(browser: Browser, store: Engine) -> None:
+    with serving_pages(store, NOW_MS) as home:
+        visitor = _visitor(browser, home, narrow=True)
+        for address in ("/", "/compare", "/releases", "/login"):
+            page = visitor.visit(address)
+            assert page.locator("h1").count() == 1
+            assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        assert visitor.wrong == []
+        visitor.page.close()
+
+
+def test_one_device_with_one_report_is_shown(browser: Browser, store: Engine) -> None:
+    fill = Filler(store)
+    release = fill.release()
+    setup = fill.setup(release)
+    box = fill.device("only", release_id=release, setup_id=setup, p50_ns=1_000_000)
+    context = fill.context()
+    fill.run(fill.report(box, setup), context)
+    fill.standing(box, setup, context, 1_000_000)
+    fill.connect().close()
+    fill.close()
+    with serving_pages(store, NOW_MS) as home:
+        visitor = _visitor(browser, home)
+        page = visitor.visit("/devices/only")
+        assert page.locator("figure").count() == 4
+        page = visitor.visit("/compare")
+        assert "1 box: too few" in page.locator("main").inner_text()
+        page = visitor.visit("/releases")
+        page.locator("tbody a").first.click()
+        page.wait_for_selector("text=No box has runs of both.")
+        assert visitor.wrong == []
+        page.close()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_do_nothing_in_a_browser(browser: Browser, store: Engine, text: str) -> None:
+    fill = Filler(store)
+    filled = fill_hub(fill, text=text)
+    fill.close()
+    with serving_pages(store, NOW_MS) as home:
+        visitor = _visitor(browser, home, narrow=True)
+        for address in [
+            *addresses(filled).values(),
+            f"/?text={quote(text, safe='')}",
+            f"/login#{quote(text, safe='')}",
+        ]:
+            page = visitor.visit(address)
+            page.mouse.move(180, 300)
+            assert page.locator("script").count() == 1
+            assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        assert visitor.wrong == []
+        visitor.page.close()
+
+
+def test_a_token_behind_the_mark_of_an_address_signs_in(browser: Browser, store: Engine) -> None:
+    with serving_pages(store, NOW_MS) as home:
+        visitor = _visitor(browser, home)
+        visitor.page.goto(f"{home}/login#epr_secret-token")
+        visitor.page.wait_for_selector("text=taken: token=epr_secret-token")
+        assert "#" not in visitor.page.url
+        visitor.visit("/login")
+        visitor.page.get_by_label("token").fill("typed")
+        visitor.page.get_by_role("button", name="Sign in").click()
+        visitor.page.wait_for_selector("text=taken: token=typed")
+        assert visitor.wrong == []
+        visitor.page.close()
+
+
+def test_screenshots_of_the_docs_are_light(browser: Browser, fleet: str, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("EDGEPACK_SCREENSHOTS", tmp_path))
+    visitor = _visitor(browser, fleet)
+    seen = _walk(visitor)
+    heights = {"fleet": 760, "device": 900, "compare": 1000, "release": 960}
+    for name, address in zip(heights, (seen[0], seen[1], seen[4], seen[6]), strict=True):
+        page = visitor.visit(address)
+        file = folder / f"hub-{name}.png"
+        save_light(page, file, heights[name])
+        assert 10_000 < file.stat().st_size < 150_000, name
+    visitor.page.close()
+
+
+#: Text whose contrast with what is behind it is below WCAG 2.2's AA (1.4.3), outside of charts.
+_CONTRAST = """() => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = color => {
+    const [r, g, b] = color.slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = element => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = rgb(getComputedStyle(e).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const low = new Set();
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || e.closest("svg") || e.closest(".skip")) continue;
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) low.add(e.tagName + "." + e.className);
+  }
+  return [...low];
+}"""
