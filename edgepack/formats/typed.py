@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
@@ -36,6 +37,8 @@ Sentence = Annotated[str, Range(high=1000)]
 Ratio = Annotated[float, Range(low=0)]
 #: Why a value beside it is null, by the value's field name.
 Missing = Mapping[str, Sentence]
+#: A whole number beyond this is no float.
+_LARGEST = int(sys.float_info.max)
 #: More elements than any list or map of a report has.
 _MAX_ELEMENTS = 5000
 _PAIR = 2
@@ -162,6 +165,8 @@ def _check_scalar(kind: Any, value: object, where: str, limits: Range | None) ->
         return [_mismatch(where, value, _NAMES[kind])]
     if isinstance(value, float) and not math.isfinite(value):
         return [Problem(where, f"{value} is not a number JSON has")]
+    if kind is float and isinstance(value, int) and abs(value) > _LARGEST:
+        return [Problem(where, "a number of more than 308 digits")]
     return _check_range(value, where, limits)
 
 
@@ -287,7 +292,10 @@ def _scalar_acceptor(kind: Any, limits: Range | None) -> Callable[[Any], bool]:
         return lambda value: type(value) is str and least <= len(value) <= most
     if kind is float:
         return lambda value: (
-            (type(value) is int or (type(value) is float and math.isfinite(value)))
+            (
+                (type(value) is int and abs(value) <= _LARGEST)
+                or (type(value) is float and math.isfinite(value))
+            )
             and least <= value <= most
         )
     return lambda value: type(value) is kind and (kind is bool or least <= value <= most)

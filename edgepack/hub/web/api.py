@@ -129,7 +129,9 @@ async def _take(request: Request, intake: Intake) -> Response:
     if kind == "application/json":
         return JSONResponse(answers[0].document, answers[0].status)
     statuses = {answer.status for answer in answers}
-    status = statuses.pop() if len(statuses) == 1 else _MULTI_STATUS
+    # Of several that were all taken, some now and some before, 200 is true of each.
+    alike = len(statuses) == 1 or statuses <= set(_TAKEN)
+    status = min(statuses) if alike else _MULTI_STATUS
     return JSONResponse(
         {"reports": [{"status": each.status, **each.document} for each in answers]}, status
     )

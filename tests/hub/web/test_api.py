@@ -77,6 +77,16 @@ def test_several_reports_come_as_lines_and_gzip_and_each_is_answered(hub: Hub) -
     assert [each["status"] for each in answer.json()["reports"]] == [201, 422, 201, 200]
 
 
+def test_several_that_were_all_taken_now_or_before_are_one_status(hub: Hub) -> None:
+    token = hub.enrolled()
+    assert (
+        hub.post(b"\n".join([report_bytes(1), report_bytes(2)]), _LINES, token).status_code == 201
+    )
+    mixed = hub.post(b"\n".join([report_bytes(1), report_bytes(3)]), _LINES, token)
+    assert mixed.status_code == 200
+    assert [each["status"] for each in mixed.json()["reports"]] == [200, 201]
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
