@@ -107,7 +107,7 @@ class Visitor:
 
     def _hear(self, message: ConsoleMessage) -> None:
         # What is only advice to whoever writes the page is left out.
-        if message.type != "verbose":
+        if str(message.type) != "verbose":
             self.wrong.append(f"{message.type}: {message.text}")
 
     def _watch(self, request: object) -> None:
