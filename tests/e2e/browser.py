@@ -107,7 +107,7 @@ class Visitor:
 
     def _hear(self, message: ConsoleMessage) -> None:
         # What is only advice to whoever writes the page is left out.
-        if message.type != "verbose":
+        if str(message.type) != "verbose":
             self.wrong.append(f"{message.type}: {message.text}")
 
     def _watch(self, request: object) -> None:
@@ -118,5 +118,5 @@ class Visitor:
 
 def save_light(page: Page, path: Path, height: int) -> None:
     """Saves a screenshot that is small enough for the docs."""
-    page.set_viewport_size({"width": 1100, "height": height})
+    page.set_viewport_size({"width": 1200, "height": height})
     page.screenshot(path=path)
