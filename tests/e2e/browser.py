@@ -118,5 +118,5 @@ class Visitor:
 
 def save_light(page: Page, path: Path, height: int) -> None:
     """Saves a screenshot that is small enough for the docs."""
-    page.set_viewport_size({"width": 1100, "height": height})
+    page.set_viewport_size({"width": 1200, "height": height})
     page.screenshot(path=path)
