@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 
 from edgepack.cli.hub_access import device, token
 from edgepack.cli.hub_simulate import simulate
-from edgepack.cli.hub_store import default_store, migrated, now_ms, store_option
+from edgepack.cli.hub_store import migrated, now_ms, store_option
 from edgepack.formats.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,14 +87,14 @@ def serve(
             raise ConfigError(f"{path}: there is no such file")
     secure = tls_certificate is not None or bool(proxies)
     settings = HubSettings(reports_per_minute=reports_per_minute, burst=burst, secure_cookie=secure)
+    # First of all: who cannot listen shows no tokens that nobody would see again.
+    listening = _listen(host, port)
     engine = migrated(store)
     address = f"{'https' if tls_certificate else 'http'}://{_shown(host)}:{port}"
     _greet(engine, address)
     try:
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(engine, settings),
-            host=host,
-            port=port,
             log_level="warning",
             access_log=False,
             proxy_headers=bool(proxies),
@@ -104,8 +105,10 @@ def serve(
             # A box that is slow to take its answer does not keep the hub from ending.
             timeout_graceful_shutdown=10,
         )
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
         engine.dispose()
+        listening.close()
 
 
 @hub.command()
@@ -210,10 +213,19 @@ def _greet(engine: Engine, address: str) -> None:
     click.echo(f"  edgepack-runner enrol {address} --token {enrol}")
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on: {reason}",
+            hint="name another address with --host and --port",
+        ) from error
+
+
 def _shown(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - it is compared, not bound
         return os.uname().nodename
     return f"[{host}]" if ":" in host else host
-
-
-__all__ = ["default_store", "hub"]

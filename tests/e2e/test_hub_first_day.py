@@ -137,6 +137,7 @@ def test_a_revoked_token_a_backup_and_a_token_list(tmp_path: Path) -> None:
         (("serve", "--store", "mysql://somewhere/hub"), 3, "SQLite and PostgreSQL"),
         (("serve", "--store", "/nowhere/at/all/hub.db"), 9, "cannot be opened"),
         (("serve", "--tls-key", "key.pem"), 3, "go together"),
+        (("serve", "--host", "192.0.2.1"), 3, "cannot be listened on"),
         (("serve", "--store", "postgresql://127.0.0.1:1/hub"), 9, "cannot be opened"),
         (("device", "revoke", "nobody"), 3, "no device"),
         (("token", "add", "--role", "reader", "--uses", "3"), 3, "enrol only"),
