@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -39,23 +40,45 @@ class _Hub:
             return error.code, error.read()
 
 
+@dataclass(frozen=True)
+class _Tls:
+    certificate: Path
+    key: Path
+
+
+def _make_certificate(folder: Path) -> _Tls:
+    made = _Tls(folder / "hub.crt", folder / "hub.key")
+    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", names]
+    command += ["-keyout", str(made.key), "-out", str(made.certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
 def _edgepack(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgepack.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextlib.contextmanager
-def _serving(folder: Path, store: Path) -> Iterator[_Hub]:
+def _serving(folder: Path, store: Path, tls: _Tls | None = None) -> Iterator[_Hub]:
     port, log = free_port(), folder / "hub.log"
     command = [sys.executable, "-m", "edgepack.cli.main", "hub", "serve"]
     command += ["--store", str(store), "--port", str(port)]
+    health = f"http://127.0.0.1:{port}/healthz"
+    context = None
+    if tls is not None:
+        command += ["--tls-certificate", str(tls.certificate), "--tls-key", str(tls.key)]
+        health = health.replace("http:", "https:")
+        context = ssl.create_default_context(cafile=str(tls.certificate))
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
+                urllib.request.urlopen(health, timeout=5, context=context).close()
                 break
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -99,6 +122,23 @@ def test_three_commands_lead_to_a_page_with_ones_own_report(box: Box, tmp_path: 
     with _serving(tmp_path, store) as hub:
         assert "edgepack_" not in hub.said
         assert hub.get("/api/fleet", link[1])[0] == 200
+
+
+def test_a_box_enrols_and_reports_over_tls(tmp_path: Path) -> None:
+    box, tls = make_box(tmp_path / "box"), _make_certificate(tmp_path)
+    with _serving(tmp_path, tmp_path / "hub.db", tls) as hub:
+        found = re.search(r"(https://\S+) --token (\S+)", hub.said)
+        assert found is not None
+        token = tmp_path / "enrol.token"
+        token.write_text(found[2])
+        asked = ("enrol", found[1], "--token-file", str(token))
+        stranger = box.run(*asked)
+        assert (stranger.returncode, "certificate" in stranger.stderr) == (9, True)
+        assert not (box.state / "hub.json").exists()
+        enrolled = box.run(*asked, "--ca-file", str(tls.certificate))
+        assert enrolled.returncode == 0, enrolled.stderr
+        measured = box.run("bench", "--duration", "quick", "--send")
+        assert "1 accepted, 0 refused" in measured.stdout, measured.stderr
 
 
 def test_a_revoked_token_a_backup_and_a_token_list(tmp_path: Path) -> None:
