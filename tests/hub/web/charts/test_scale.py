@@ -19,7 +19,8 @@ from edgepack.hub.web.charts.frame import (
 )
 from edgepack.hub.web.charts.scale import Scale, time_scale, value_scale
 
-_VALUES = st.lists(st.floats(0, 1e15), min_size=1, max_size=20)
+#: Durations and sizes are whole numbers, shares and ratios have a few digits.
+_VALUES = st.lists(st.floats(0, 1e15).map(lambda value: round(value, 6)), min_size=1, max_size=20)
 
 
 @given(_VALUES, st.booleans())
