@@ -72,7 +72,7 @@ def value_scale(
     """Makes an axis that has room for values.
 
     Args:
-        values: At least one.
+        values: At least one; each 0 or at least a millionth.
         start: The place of the lowest.
         end: The place of the highest.
         from_zero: Whether the axis begins at 0, so that lengths can be compared.

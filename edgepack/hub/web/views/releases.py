@@ -68,7 +68,7 @@ def release_view(answer: ReleaseAnswer, place: Place) -> dict[str, Any]:
     return {
         "title": f"{release.model} {release.version} for {release.target}{against}",
         "place": "releases",
-        "summary": answer.summary,
+        "summary": f"{answer.summary[:1].upper()}{answer.summary[1:]}.",
         "facts": [
             ("First report", format_moment(release.first_seen_ms)),
             ("With a run of it", boxes_words(answer.boxes_after)),
