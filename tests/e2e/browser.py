@@ -13,50 +13,25 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import Engine
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 
-from edgepack.hub.web.answers_api import answers_router
-from edgepack.hub.web.pages import pages_router
-from edgepack.hub.web.rendering import STATIC, login_page
+from edgepack.hub.access.credentials import Credentials
+from edgepack.hub.access.roles import Role
+from edgepack.hub.web.app import create_app
 
-#: What the hub sends with each page; a script or style that is not its own is an error here.
-POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
+#: A reader's token of each hub that runs now, by its address.
+TOKENS: dict[str, str] = {}
 
 
 @contextlib.contextmanager
 def serving_pages(engine: Engine, now_ms: int) -> Iterator[str]:
-    """Serves the pages of a store on loopback; yields the address."""
-    app = FastAPI()
-    app.include_router(pages_router(engine, lambda: now_ms))
-    app.include_router(answers_router(engine, lambda: now_ms))
-    app.mount("/static", StaticFiles(directory=str(STATIC)))
-
-    @app.get("/login")
-    def login() -> Response:
-        return login_page(None)
-
-    @app.post("/login")
-    async def signed_in(request: Request) -> Response:
-        return login_page(f"taken: {(await request.body()).decode()}")
-
-    async def guarded(request: Request, follow: RequestResponseEndpoint) -> Response:
-        response = await follow(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        return response
-
-    app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
+    """Serves a hub over a store on loopback, at a moment that stands still; yields the address."""
+    token = Credentials(engine).make(Role.READER, now_ms)
+    app = create_app(engine, now_ms=lambda: now_ms)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
@@ -64,7 +39,9 @@ def serving_pages(engine: Engine, now_ms: int) -> Iterator[str]:
             while not server.started and thread.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert server.started
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            home = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            TOKENS[home] = token
+            yield home
         finally:
             server.should_exit = True
             thread.join(30)

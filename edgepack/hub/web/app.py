@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -33,6 +34,7 @@ from edgepack.hub.web.metrics import CountingRequests, Metrics
 from edgepack.hub.web.metrics.store import StoreCollector
 from edgepack.hub.web.openapi import SECURITY_SCHEMES
 from edgepack.hub.web.pages import pages_router
+from edgepack.hub.web.rendering import error_page
 from edgepack.hub.web.settings import HubSettings
 from edgepack.hub.web.signing_in import (
     SignInError,
@@ -153,7 +155,11 @@ def _add_watching(app: FastAPI, engine: Engine, metrics: Metrics, gate: Gate) ->
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
-    async def _refused(_request: Request, error: StarletteHTTPException) -> Response:
+    async def _refused(request: Request, error: StarletteHTTPException) -> Response:
+        if error.status_code == HTTPStatus.NOT_FOUND and "text/html" in request.headers.get(
+            "Accept", ""
+        ):
+            return error_page(404, "No such page", "There is nothing at this address.")
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(OperationalError)
