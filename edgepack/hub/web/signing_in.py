@@ -48,11 +48,13 @@ def sign_in_router(gate: Gate, *, secure_cookie: bool) -> APIRouter:
         try:
             bearer = await gate.bearer_of(token, address_of(request)) if token else None
         except HTTPException:
-            return _again("Too many wrong tokens came from here. Try again in a minute.", 429)
+            return login_page(
+                "Too many wrong tokens came from here. Try again in a minute.", status=429
+            )
         if bearer is None:
-            return _again("This token is not valid.", 401)
+            return login_page("This token is not valid.", status=401)
         if bearer.role not in (Role.READER, Role.ADMIN):
-            return _again("A token to sign in with is a reader's or an admin's.", 403)
+            return login_page("A token to sign in with is a reader's or an admin's.", status=403)
         answer = RedirectResponse(_wanted(request), _SEE_OTHER)
         answer.set_cookie(
             COOKIE,
@@ -117,9 +119,3 @@ def _wanted(request: Request) -> str:
     inside = not parts.scheme and not parts.netloc and parts.path.startswith("/")
     # A browser takes //host and /\host for another host.
     return wanted if inside and wanted[1:2] not in ("/", "\\") and wanted.isprintable() else "/"
-
-
-def _again(problem: str, status: int) -> Response:
-    answer = login_page(problem)
-    answer.status_code = status
-    return answer
