@@ -93,7 +93,8 @@ def test_on_a_full_disk_a_new_report_takes_the_place_of_older_ones(
 ) -> None:
     full = Box(box.release, small_disk / "state")
     spool = Spool(small_disk / "state" / "spool")
-    for _ in range(4):
+    older = 12
+    for _ in range(older):
         spool.add(str(uuid.uuid4()), b"{}" + b" " * 8_000)
     _fill(small_disk)
     done = full.run("bench")
@@ -102,7 +103,8 @@ def test_on_a_full_disk_a_new_report_takes_the_place_of_older_ones(
     waiting = spool.waiting()
     newest = waiting[-1]
     assert json.loads(newest.path.read_bytes())["report_id"] == newest.report_id
-    assert 1 <= spool.dropped() == 5 - len(waiting) < 4
+    # A report takes some 20 kB: it costs the oldest few, never all of them.
+    assert 1 <= spool.dropped() == older + 1 - len(waiting) < older / 2
 
 
 @pytest.fixture
