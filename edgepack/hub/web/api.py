@@ -35,6 +35,7 @@ from edgepack.hub.web.gate import Gate, token_of
 from edgepack.hub.web.metrics import Metrics, Refusal, Taken
 from edgepack.hub.web.openapi import ENROL, REPORTS, ROTATE
 
+REPORTS_PATH: Final = "/api/reports"
 _STATUS: Final = {Outcome.NEW: 201, Outcome.SEEN: 200, Outcome.CONFLICT: 409}
 _TAKEN: Final = {201: Taken.NEW, 200: Taken.SEEN}
 _MULTI_STATUS: Final = 207
@@ -65,20 +66,10 @@ def api_router(intake: Intake) -> APIRouter:
     """
     router = APIRouter(tags=["boxes"])
 
-    @router.post("/api/reports", openapi_extra=REPORTS, status_code=201)
+    @router.post(REPORTS_PATH, openapi_extra=REPORTS, status_code=201)
     async def reports(request: Request) -> Response:
         """Takes one report, or several as JSON lines; answered when they are on disk."""
-        begin = time.monotonic()
-        try:
-            answer = await _take(request, intake)
-        except _StoreError:
-            intake.metrics.count_refused(Refusal.STORE)
-            raise
-        except HTTPException as error:
-            intake.metrics.count_refused(Refusal.of_status(error.status_code))
-            raise
-        intake.metrics.observe_ingest(time.monotonic() - begin)
-        return answer
+        return await take_reports(request, intake)
 
     @router.post("/api/enrol", openapi_extra=ENROL, status_code=201)
     async def enrol(request: Request) -> Response:
@@ -100,6 +91,29 @@ def api_router(intake: Intake) -> APIRouter:
         return JSONResponse({"token": token, "device_id": bearer.device}, 201)
 
     return router
+
+
+async def take_reports(request: Request, intake: Intake) -> Response:
+    """Takes one report, or several as JSON lines; answered when they are on disk.
+
+    Args:
+        request: Its body is not read yet.
+        intake: What it works with.
+
+    Raises:
+        HTTPException: Nothing of it was taken.
+    """
+    begin = time.monotonic()
+    try:
+        answer = await _take(request, intake)
+    except _StoreError:
+        intake.metrics.count_refused(Refusal.STORE)
+        raise
+    except HTTPException as error:
+        intake.metrics.count_refused(Refusal.of_status(error.status_code))
+        raise
+    intake.metrics.observe_ingest(time.monotonic() - begin)
+    return answer
 
 
 async def _take(request: Request, intake: Intake) -> Response:
