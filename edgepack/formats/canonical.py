@@ -17,6 +17,9 @@ MAX_JSON_BYTES = 64 * 2**20
 #: Characters of the longest 64-bit number.
 _LONGEST_INTEGER = 20
 _SHOWN_CHARACTERS = 40
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 #: Of the last three a machine writes none.
 _MAY_PRECEDE_A_COLON = (b" :", b"\t", b"\n", b"\r")
 _AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
@@ -41,10 +44,7 @@ def canonical_json(value: Any) -> bytes:
     Source: the rules of RFC 8785 (JSON Canonicalization Scheme), with Python's shortest
     round-trip form of floats instead of ECMAScript's.
     """
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:

@@ -9,8 +9,9 @@ Anyone may import it; standard library only.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
@@ -22,6 +23,7 @@ from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.quality import QualityFacts
+from edgepack.formats.sound import build_if_sound
 from edgepack.formats.typed import (
     Count,
     Missing,
@@ -362,6 +364,24 @@ def check_report(value: object) -> list[Problem]:
     return problems or _check_meaning(cast("Mapping[str, Any]", value))
 
 
+def judge_report(document: Mapping[str, Any]) -> Report | list[Problem]:
+    """Checks and builds a parsed report; quick for whoever gets many of them.
+
+    Args:
+        document: What was parsed from JSON.
+
+    Returns:
+        The report, or everything that is wrong with it: as `check_report` says.
+    """
+    report = None
+    if document.get("schema") == SCHEMA:
+        report = build_if_sound(Report, document)
+    problems = check_report(document) if report is None else _check_meaning(document)
+    if problems:
+        return problems
+    return cast("Report", from_plain(Report, document)) if report is None else report
+
+
 def _check_meaning(report: Mapping[str, Any]) -> list[Problem]:
     problems = []
     for name, pattern in (("report_id", _UUID), ("created", _TIME)):
@@ -436,7 +456,12 @@ def _gpu_parts(
 def _check_reasons(place: str, kind: type[Any], part: Mapping[str, Any]) -> list[Problem]:
     missing = part.get("missing", {})
     return [
-        Problem(f"{place}.{each.name}", "null without a reason in 'missing'")
-        for each in dataclasses.fields(kind)
-        if part.get(each.name, "") is None and each.name not in missing
+        Problem(f"{place}.{name}", "null without a reason in 'missing'")
+        for name in _names(cast("Hashable", kind))
+        if name not in missing and part.get(name, "") is None
     ]
+
+
+@functools.cache
+def _names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(cast("type[Any]", kind)))

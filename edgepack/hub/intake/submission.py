@@ -8,12 +8,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from edgepack.formats.canonical import parse_json, sha256_hex
 from edgepack.formats.errors import BundleError, Problem
-from edgepack.formats.report import MAX_REPORT_BYTES, Report, check_report
-from edgepack.formats.typed import from_plain
+from edgepack.formats.report import MAX_REPORT_BYTES, Report, judge_report
 from edgepack.hub.intake.extract import check_ranges, extract
 from edgepack.hub.store.documents import pack
 from edgepack.hub.store.recording import Accepted
@@ -129,10 +128,9 @@ def read_report(data: bytes, sender: Sender, received_ms: int) -> Accepted | Ref
         return Refused(400, error.message)
     report_id = document.get("report_id")
     told = report_id[:64] if isinstance(report_id, str) else None
-    problems = check_report(document)
-    if problems:
-        return _not_a_report(problems, told)
-    report = cast("Report", from_plain(Report, document))
+    report = judge_report(document)
+    if not isinstance(report, Report):
+        return _not_a_report(report, told)
     if report.device_id is not None and report.device_id != sender.name:
         message = (
             f"the report is of device {report.device_id[:64]!r}, its token of {sender.name!r}; "

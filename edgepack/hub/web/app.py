@@ -23,6 +23,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgepack import __version__
+from edgepack.formats.report import Report
+from edgepack.formats.sound import prepare
 from edgepack.hub.access.credentials import Credentials
 from edgepack.hub.intake.committing import GroupCommitter, Watching
 from edgepack.hub.intake.rates import RateLimiter
@@ -96,6 +98,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        prepare(Report)
         committer.start()
         yield
         committer.stop()
