@@ -49,7 +49,7 @@ def build_if_sound(kind: type[_T], value: object) -> _T | None:
 
 def prepare(kind: type[Any]) -> None:
     """Writes a type's function now, which takes some hundredths of a second, not at first use."""
-    _builder(kind)
+    _builder(typing.cast("Hashable", kind))
 
 
 @functools.cache
