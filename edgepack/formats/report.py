@@ -8,10 +8,8 @@ Anyone may import it; standard library only.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
@@ -23,7 +21,6 @@ from edgepack.formats.drift import DriftFacts, DriftFeature
 from edgepack.formats.errors import BundleError, Problem
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.quality import QualityFacts
-from edgepack.formats.sound import build_if_sound
 from edgepack.formats.typed import (
     Count,
     Missing,
@@ -32,6 +29,7 @@ from edgepack.formats.typed import (
     Ratio,
     Sentence,
     check_value,
+    field_names,
     from_plain,
     to_plain,
 )
@@ -361,28 +359,11 @@ def check_report(value: object) -> list[Problem]:
     if isinstance(value, Mapping) and value.get("schema") != SCHEMA:
         return [Problem("schema", f"got {value.get('schema')!r:.80}, expected '{SCHEMA}'")]
     problems = check_value(Report, value, "")
-    return problems or _check_meaning(cast("Mapping[str, Any]", value))
+    return problems or check_meaning(cast("Mapping[str, Any]", value))
 
 
-def judge_report(document: Mapping[str, Any]) -> Report | list[Problem]:
-    """Checks and builds a parsed report; quick for whoever gets many of them.
-
-    Args:
-        document: What was parsed from JSON.
-
-    Returns:
-        The report, or everything that is wrong with it: as `check_report` says.
-    """
-    report = None
-    if document.get("schema") == SCHEMA:
-        report = build_if_sound(Report, document)
-    problems = check_report(document) if report is None else _check_meaning(document)
-    if problems:
-        return problems
-    return cast("Report", from_plain(Report, document)) if report is None else report
-
-
-def _check_meaning(report: Mapping[str, Any]) -> list[Problem]:
+def check_meaning(report: Mapping[str, Any]) -> list[Problem]:
+    """Checks what the types of a report's fields do not say; they are right already."""
     problems = []
     for name, pattern in (("report_id", _UUID), ("created", _TIME)):
         if not pattern.fullmatch(report[name]):
@@ -457,11 +438,6 @@ def _check_reasons(place: str, kind: type[Any], part: Mapping[str, Any]) -> list
     missing = part.get("missing", {})
     return [
         Problem(f"{place}.{name}", "null without a reason in 'missing'")
-        for name in _names(cast("Hashable", kind))
+        for name in field_names(kind)
         if name not in missing and part.get(name, "") is None
     ]
-
-
-@functools.cache
-def _names(kind: Hashable) -> tuple[str, ...]:
-    return tuple(each.name for each in dataclasses.fields(cast("type[Any]", kind)))

@@ -203,6 +203,16 @@ def hints_of(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
 
 
+def field_names(kind: Any) -> tuple[str, ...]:
+    """Returns the names of a dataclass's fields."""
+    return _field_names(kind)
+
+
+@functools.cache
+def _field_names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(typing.cast("type[Any]", kind)))
+
+
 @functools.cache
 def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepack.formats.report import Report, check_report, judge_report
 from edgepack.formats.sound import build_if_sound, prepare
 from edgepack.formats.typed import check_value, from_plain
 from tests.formats.test_typed import JSON, PARTS, WHOLES, Part, Whole
-from tests.hub.reports import report_bytes
 
 
 @dataclass(frozen=True)
@@ -57,21 +54,3 @@ def test_unknown_fields_are_dropped_and_left_out_ones_have_their_defaults() -> N
 def test_a_type_that_json_does_not_have_is_a_mistake_of_ours() -> None:
     with pytest.raises(TypeError, match="no JSON is"):
         prepare(_Wrong)
-
-
-def test_a_report_is_judged_as_it_is_checked() -> None:
-    document = json.loads(report_bytes())
-    assert judge_report(document) == from_plain(Report, document)
-    for path, value in (
-        (("schema",), "edgepack.report/2"),
-        (("created",), "yesterday"),
-        (("cold", "init_ns"), -1),
-        (("cold", "warm_load_ns"), None),
-        (("bundle", "id"), "x" * 64),
-    ):
-        document = json.loads(report_bytes())
-        place: Any = document
-        for name in path[:-1]:
-            place = place[name]
-        place[path[-1]] = value
-        assert judge_report(document) == check_report(document) != []
