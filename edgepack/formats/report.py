@@ -8,7 +8,6 @@ Anyone may import it; standard library only.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from edgepack.formats.typed import (
     Ratio,
     Sentence,
     check_value,
+    field_names,
     from_plain,
     to_plain,
 )
@@ -359,10 +359,11 @@ def check_report(value: object) -> list[Problem]:
     if isinstance(value, Mapping) and value.get("schema") != SCHEMA:
         return [Problem("schema", f"got {value.get('schema')!r:.80}, expected '{SCHEMA}'")]
     problems = check_value(Report, value, "")
-    return problems or _check_meaning(cast("Mapping[str, Any]", value))
+    return problems or check_meaning(cast("Mapping[str, Any]", value))
 
 
-def _check_meaning(report: Mapping[str, Any]) -> list[Problem]:
+def check_meaning(report: Mapping[str, Any]) -> list[Problem]:
+    """Checks what the types of a report's fields do not say; they are right already."""
     problems = []
     for name, pattern in (("report_id", _UUID), ("created", _TIME)):
         if not pattern.fullmatch(report[name]):
@@ -436,7 +437,7 @@ def _gpu_parts(
 def _check_reasons(place: str, kind: type[Any], part: Mapping[str, Any]) -> list[Problem]:
     missing = part.get("missing", {})
     return [
-        Problem(f"{place}.{each.name}", "null without a reason in 'missing'")
-        for each in dataclasses.fields(kind)
-        if part.get(each.name, "") is None and each.name not in missing
+        Problem(f"{place}.{name}", "null without a reason in 'missing'")
+        for name in field_names(kind)
+        if name not in missing and part.get(name, "") is None
     ]

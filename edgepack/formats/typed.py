@@ -40,7 +40,7 @@ Missing = Mapping[str, Sentence]
 #: A whole number beyond this is no float.
 _LARGEST = int(sys.float_info.max)
 #: More elements than any list or map of a report has.
-_MAX_ELEMENTS = 5000
+MAX_ELEMENTS = 5000
 _PAIR = 2
 #: What JSON has as Python has it; the last stands for any number of the one before.
 _AS_THEY_ARE = (int, str, bool, ...)
@@ -117,7 +117,7 @@ def _check_object(kind: Any, value: object, where: str) -> list[Problem]:
     if not isinstance(value, Mapping):
         return [_mismatch(where, value, "an object")]
     problems: list[Problem] = []
-    hints = _hints(kind)
+    hints = hints_of(kind)
     for each in _fields(kind):
         place = f"{where}.{each.name}" if where else each.name
         if each.name in value:
@@ -130,8 +130,8 @@ def _check_object(kind: Any, value: object, where: str) -> list[Problem]:
 def _check_list(kinds: tuple[Any, ...], value: object, where: str) -> list[Problem]:
     if not isinstance(value, (list, tuple)):
         return [_mismatch(where, value, "a list")]
-    if len(value) > _MAX_ELEMENTS:
-        return [Problem(where, f"{len(value)} elements; at most {_MAX_ELEMENTS} are taken")]
+    if len(value) > MAX_ELEMENTS:
+        return [Problem(where, f"{len(value)} elements; at most {MAX_ELEMENTS} are taken")]
     repeated = kinds[-1] is Ellipsis
     if not repeated and len(value) != len(kinds):
         return [Problem(where, f"{len(value)} elements, expected {len(kinds)}")]
@@ -144,8 +144,8 @@ def _check_list(kinds: tuple[Any, ...], value: object, where: str) -> list[Probl
 def _check_map(kind: Any, value: object, where: str) -> list[Problem]:
     if not isinstance(value, Mapping):
         return [_mismatch(where, value, "an object")]
-    if len(value) > _MAX_ELEMENTS:
-        return [Problem(where, f"{len(value)} entries; at most {_MAX_ELEMENTS} are taken")]
+    if len(value) > MAX_ELEMENTS:
+        return [Problem(where, f"{len(value)} entries; at most {MAX_ELEMENTS} are taken")]
     problems: list[Problem] = []
     for key, each in value.items():
         problems += _find_problems(kind, each, f"{where}.{key}")
@@ -198,8 +198,19 @@ _NAMES: dict[type, str] = {
 
 
 @functools.cache
-def _hints(kind: Hashable) -> dict[str, Any]:
+def hints_of(kind: Hashable) -> dict[str, Any]:
+    """Returns the types of a dataclass's fields, with their limits."""
     return typing.get_type_hints(kind, include_extras=True)
+
+
+def field_names(kind: Any) -> tuple[str, ...]:
+    """Returns the names of a dataclass's fields."""
+    return _field_names(kind)
+
+
+@functools.cache
+def _field_names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(typing.cast("type[Any]", kind)))
 
 
 @functools.cache
@@ -214,7 +225,7 @@ def _fields(kind: Any) -> tuple[dataclasses.Field[Any], ...]:
 @functools.cache
 def _acceptor(kind: Hashable) -> Callable[[Any], bool]:
     """Returns what says whether a value has no problem."""
-    inner, limits = _without_limits(kind)
+    inner, limits = without_limits(kind)
     if dataclasses.is_dataclass(inner):
         return _object_acceptor(inner)
     origin, arguments = typing.get_origin(inner), typing.get_args(inner)
@@ -227,14 +238,14 @@ def _acceptor(kind: Hashable) -> Callable[[Any], bool]:
         each_one = _acceptor(arguments[1])
         return lambda value: (
             isinstance(value, Mapping)
-            and len(value) <= _MAX_ELEMENTS
+            and len(value) <= MAX_ELEMENTS
             and all(map(each_one, value.values()))
         )
     return _scalar_acceptor(inner, limits)
 
 
 def _object_acceptor(kind: Any) -> Callable[[Any], bool]:
-    hints = _hints(kind)
+    hints = hints_of(kind)
     missing = dataclasses.MISSING
     fields = [
         (each.name, _acceptor(hints[each.name]), each.default is each.default_factory is missing)
@@ -260,7 +271,7 @@ def _list_acceptor(kinds: tuple[Any, ...]) -> Callable[[Any], bool]:
         each_one = _acceptor(kinds[0])
         return lambda value: (
             isinstance(value, (list, tuple))
-            and len(value) <= _MAX_ELEMENTS
+            and len(value) <= MAX_ELEMENTS
             and all(map(each_one, value))
         )
     accepts = [_acceptor(kind) for kind in kinds]
@@ -304,9 +315,9 @@ def _scalar_acceptor(kind: Any, limits: Range | None) -> Callable[[Any], bool]:
 @functools.cache
 def _builder(kind: Hashable) -> Callable[[Any], Any]:
     """Returns what builds a value from sound JSON."""
-    inner, _ = _without_limits(kind)
+    inner, _ = without_limits(kind)
     if dataclasses.is_dataclass(inner):
-        hints = _hints(typing.cast("Hashable", inner))
+        hints = hints_of(typing.cast("Hashable", inner))
         fields = [(name, _builder(hint)) for name, hint in hints.items()]
         make = typing.cast("Callable[..., Any]", inner)
         return lambda value: make(
@@ -325,7 +336,7 @@ def _builder(kind: Hashable) -> Callable[[Any], Any]:
 
 
 def _tuple_builder(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
-    if all(_without_limits(each)[0] in _AS_THEY_ARE for each in kinds):
+    if all(without_limits(each)[0] in _AS_THEY_ARE for each in kinds):
         return tuple
     if kinds[-1] is Ellipsis:
         build = _builder(kinds[0])
@@ -334,7 +345,8 @@ def _tuple_builder(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
     return lambda value: tuple(build(each) for build, each in zip(builders, value, strict=True))
 
 
-def _without_limits(kind: Any) -> tuple[Any, Range | None]:
+def without_limits(kind: Any) -> tuple[Any, Range | None]:
+    """Returns a type and the limits that `Annotated` puts beside it; None without any."""
     if typing.get_origin(kind) is Annotated:
         inner, limits = typing.get_args(kind)
         return inner, limits

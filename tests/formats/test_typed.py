@@ -27,17 +27,17 @@ class _Colour(StrEnum):
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     size: Count
     pair: tuple[Count, Name] | None = None
 
 
 @dataclass(frozen=True)
-class _Whole:
+class Whole:
     name: Name
     colour: _Colour
     ratio: Ratio | None
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     by_name: Mapping[str, Annotated[int, Range(low=-3, high=3)]] = field(default_factory=dict)
     sure: bool = False
 
@@ -50,7 +50,7 @@ _SCALARS = (
     | st.floats()
     | st.sampled_from(["", "red", "x", "y" * 201])
 )
-_JSON = st.recursive(
+JSON = st.recursive(
     _SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -58,38 +58,38 @@ _JSON = st.recursive(
     ),
     max_leaves=8,
 )
-_PARTS = st.lists(st.fixed_dictionaries({"size": _SCALARS}, optional={"pair": _JSON}), max_size=3)
-_WHOLES = st.fixed_dictionaries(
+PARTS = st.lists(st.fixed_dictionaries({"size": _SCALARS}, optional={"pair": JSON}), max_size=3)
+WHOLES = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "", 1]),
         "colour": st.sampled_from(["red", "blue", "green", None]),
         "ratio": _SCALARS,
-        "parts": _PARTS | _JSON,
+        "parts": PARTS | JSON,
     },
     optional={
         "by_name": st.dictionaries(st.text(max_size=2), _SCALARS, max_size=2),
         "sure": _SCALARS,
-        "unknown": _JSON,
+        "unknown": JSON,
     },
 )
 _KINDS: tuple[Any, ...] = (
-    *(_Whole, _Part, _Colour, Count, Name, Ratio, bool, float | None),
+    *(Whole, Part, _Colour, Count, Name, Ratio, bool, float | None),
     *(tuple[Count, ...], tuple[Count, Name], Mapping[str, Ratio]),
 )
 
 
-@given(st.sampled_from(_KINDS), _WHOLES | _JSON)
+@given(st.sampled_from(_KINDS), WHOLES | JSON)
 def test_what_is_taken_at_once_is_what_has_no_problem(kind: Any, value: object) -> None:
     assert check_value(kind, value, "x") == _find_problems(kind, value, "x")
 
 
-@given(_WHOLES)
+@given(WHOLES)
 def test_a_sound_value_survives_the_way_there_and_back(value: Any) -> None:
-    if not check_value(_Whole, value, ""):
-        built = from_plain(_Whole, value)
-        assert isinstance(built, _Whole)
-        assert from_plain(_Whole, to_plain(built)) == built
-        assert all(isinstance(part, _Part) for part in built.parts)
+    if not check_value(Whole, value, ""):
+        built = from_plain(Whole, value)
+        assert isinstance(built, Whole)
+        assert from_plain(Whole, to_plain(built)) == built
+        assert all(isinstance(part, Part) for part in built.parts)
 
 
 @pytest.mark.parametrize("size", [5000, 5001])

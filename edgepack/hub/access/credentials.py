@@ -6,11 +6,11 @@ It is not aware of HTTP. Used by `web` and by the `edgepack hub` commands.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgepack.formats.errors import ConfigError, HubError
@@ -75,26 +75,33 @@ class Credentials:
             Who bears it; None for one that is unknown, used up, expired or revoked, or whose
             device is.
         """
-        digest = token_hash(token)
-        if digest is None:
-            return None
-        columns = credential.c
-        wanted = (
-            select(columns.id, columns.role, columns.device_id, device.c.name, columns.expires_ms)
-            .select_from(credential.outerjoin(device))
-            .where(
-                columns.token_sha256 == digest,
-                columns.revoked_ms.is_(None),
-                or_(columns.expires_ms.is_(None), columns.expires_ms > now_ms),
-                or_(columns.uses_left.is_(None), columns.uses_left > 0),
-                device.c.revoked_ms.is_(None),
-            )
-        )
+        return self.find_all([token], now_ms).get(token)
+
+    def find_all(self, tokens: Iterable[str], now_ms: int) -> dict[str, Bearer]:
+        """Looks tokens up that were shown at about the same time; see `find`.
+
+        Args:
+            tokens: At most some hundreds.
+            now_ms: Now.
+
+        Returns:
+            Who bears each; the others are left out.
+        """
+        digests = {token: token_hash(token) for token in tokens}
+        wanted = [digest for digest in digests.values() if digest is not None]
+        if not wanted:
+            return {}
         with self._engine.connect() as connection:
-            row = connection.execute(wanted).one_or_none()
-        if row is None:
-            return None
-        return Bearer(row.id, Role(row.role), row.device_id, row.name, row.expires_ms)
+            rows = connection.execute(_FIND, {"digests": wanted, "now_ms": now_ms})
+            found = {
+                digest: Bearer(key, Role(role), device_id, name, expires_ms)
+                for digest, key, role, device_id, name, expires_ms in rows
+            }
+        return {
+            token: found[digest]
+            for token, digest in digests.items()
+            if digest is not None and digest in found
+        }
 
     def make(
         self,
@@ -263,6 +270,22 @@ class Credentials:
         )
         with self._engine.connect() as connection:
             return connection.execute(wanted.limit(1)).one_or_none() is not None
+
+
+_FIND: Final = (
+    select(
+        *(credential.c.token_sha256, credential.c.id, credential.c.role),
+        *(credential.c.device_id, device.c.name, credential.c.expires_ms),
+    )
+    .select_from(credential.outerjoin(device))
+    .where(
+        credential.c.token_sha256.in_(bindparam("digests", expanding=True)),
+        credential.c.revoked_ms.is_(None),
+        or_(credential.c.expires_ms.is_(None), credential.c.expires_ms > bindparam("now_ms")),
+        or_(credential.c.uses_left.is_(None), credential.c.uses_left > 0),
+        device.c.revoked_ms.is_(None),
+    )
+)
 
 
 def _insert(connection: Connection, role: Role, now_ms: int, **values: Any) -> str:

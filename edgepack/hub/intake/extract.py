@@ -6,6 +6,7 @@ Used by `submission` and by the simulator's bulk loader.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -47,7 +48,8 @@ def extract(report: Report, *, sha256: str, received_ms: int) -> Extracted:
     clock_off = not received_ms - _BEHIND_MS <= created_ms <= received_ms + _AHEAD_MS
     moment = received_ms if clock_off else created_ms
     box = _box_facts(report)
-    runs = tuple(_run_rows(report, run, box, moment) for run in report.runs)
+    key = _digest(box)[:_BOX_KEY_DIGITS]
+    runs = tuple(_run_rows(report, run, box, key, moment) for run in report.runs)
     return Extracted(
         report=_report_row(report, sha256, received_ms, moment, clock_off=clock_off),
         release=_release_row(report, moment),
@@ -167,7 +169,9 @@ def _box_facts(report: Report) -> dict[str, Any]:
     }
 
 
-def _run_rows(report: Report, run: RunFacts, box: Mapping[str, Any], moment: int) -> RunRows:
+def _run_rows(
+    report: Report, run: RunFacts, box: Mapping[str, Any], key: str, moment: int
+) -> RunRows:
     latency = run.compute if run.end_to_end is None else run.end_to_end
     trust = standing_of(
         report.trust.grade,
@@ -184,10 +188,10 @@ def _run_rows(report: Report, run: RunFacts, box: Mapping[str, Any], moment: int
         "samples_per_second": run.samples_per_second,
         "target_qps": run.method.target_qps,
     }
-    return RunRows(context=_context_row(report, run, box), trust=str(trust), run=row)
+    return RunRows(context=_context_row(report, run, box, key), trust=str(trust), run=row)
 
 
-def _context_row(report: Report, run: RunFacts, box: Mapping[str, Any]) -> dict[str, Any]:
+def _context_row(report: Report, run: RunFacts, box: Mapping[str, Any], key: str) -> dict[str, Any]:
     method, model = run.method, report.model
     offline = method.scenario is Scenario.OFFLINE
     facts = {
@@ -207,13 +211,14 @@ def _context_row(report: Report, run: RunFacts, box: Mapping[str, Any]) -> dict[
         "input": _text(method.input),
         "power_mode": _optional(report.before.power_mode),
     }
+    written = canonical_json(facts)
     return {
-        "digest": _digest(facts),
+        "digest": sha256_hex(written),
         "scenario": str(method.scenario),
         "model": _text(model.name),
         "box": box_words(box),
-        "box_key": _digest(box)[:_BOX_KEY_DIGITS],
-        "facts": _json(facts),
+        "box_key": key,
+        "facts": _text(written.decode("utf-8")),
     }
 
 
@@ -255,14 +260,21 @@ def _milliseconds(text: str) -> int:
 
 
 def _too_large(table: Table, row: Mapping[str, Any]) -> list[Problem]:
-    problems = []
-    for name, value in row.items():
-        kind = table.c[name].type
-        if isinstance(value, int) and isinstance(kind, Integer):
-            limit = _INT64 if isinstance(kind, BigInteger) else _INT32
-            if abs(value) > limit:
-                problems.append(Problem(f"{table.name}.{name}", f"{value} is above {limit}"))
-    return problems
+    limits = _limits(table)
+    return [
+        Problem(f"{table.name}.{name}", f"{value} is above {limits[name]}")
+        for name, value in row.items()
+        if name in limits and isinstance(value, int) and abs(value) > limits[name]
+    ]
+
+
+@functools.cache
+def _limits(table: Table) -> dict[str, int]:
+    return {
+        column.name: _INT64 if isinstance(column.type, BigInteger) else _INT32
+        for column in table.c
+        if isinstance(column.type, Integer)
+    }
 
 
 def _text(text: str) -> str:

@@ -6,13 +6,14 @@ It is not aware of HTTP beyond a body and its coding, nor of the database. Used 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from edgepack.formats.canonical import parse_json, sha256_hex
 from edgepack.formats.errors import BundleError, Problem
-from edgepack.formats.report import MAX_REPORT_BYTES, Report, check_report
+from edgepack.formats.report import MAX_REPORT_BYTES, SCHEMA, Report, check_meaning, check_report
+from edgepack.formats.sound import build_if_sound
 from edgepack.formats.typed import from_plain
 from edgepack.hub.intake.extract import check_ranges, extract
 from edgepack.hub.store.documents import pack
@@ -129,10 +130,9 @@ def read_report(data: bytes, sender: Sender, received_ms: int) -> Accepted | Ref
         return Refused(400, error.message)
     report_id = document.get("report_id")
     told = report_id[:64] if isinstance(report_id, str) else None
-    problems = check_report(document)
-    if problems:
-        return _not_a_report(problems, told)
-    report = cast("Report", from_plain(Report, document))
+    report = build_report(document)
+    if not isinstance(report, Report):
+        return _not_a_report(report, told)
     if report.device_id is not None and report.device_id != sender.name:
         message = (
             f"the report is of device {report.device_id[:64]!r}, its token of {sender.name!r}; "
@@ -145,6 +145,24 @@ def read_report(data: bytes, sender: Sender, received_ms: int) -> Accepted | Ref
         return _not_a_report(problems, told)
     codec, body = pack(data)
     return Accepted(sender.device_id, extracted, str(codec), body)
+
+
+def build_report(document: Mapping[str, Any]) -> Report | list[Problem]:
+    """Checks and builds a parsed report at once.
+
+    Args:
+        document: What was parsed from JSON.
+
+    Returns:
+        The report, or everything that is wrong with it: as `check_report` says.
+    """
+    report = None
+    if document.get("schema") == SCHEMA:
+        report = build_if_sound(Report, document)
+    problems = check_report(document) if report is None else check_meaning(document)
+    if problems:
+        return problems
+    return cast("Report", from_plain(Report, document)) if report is None else report
 
 
 def read_reports(

@@ -12,8 +12,8 @@ from typing import Final, assert_never
 from edgepack.formats.errors import HubError
 from edgepack.formats.report import MAX_REPORT_BYTES
 
-#: Level 6 takes a quarter of a millisecond for 10 kB and leaves a quarter of the bytes.
-_LEVEL: Final = 6
+#: Level 4 takes 0.16 ms for 13.6 kB and leaves 4.33 kB; level 6 takes 0.23 ms and leaves 4.16 kB.
+_LEVEL: Final = 4
 
 
 class Codec(StrEnum):

@@ -76,6 +76,15 @@ class Recorder:
         """
         self._engine = writing(engine)
         self._insert = insert_for(sqlite=is_sqlite(engine))
+        # Made once: composing them takes longer than running them for one report.
+        self._insert_report = (
+            self._insert(schema.report)
+            .on_conflict_do_nothing(index_elements=["report_id"])
+            .returning(schema.report.c.report_id, schema.report.c.id)
+        )
+        self._insert_document = schema.document.insert()
+        self._insert_run = schema.run.insert()
+        self._upsert_standing = _upsert_standing(self._insert(schema.standing))
         self._known: dict[tuple[str, str], int] = {}
 
     def record(self, batch: Sequence[Accepted]) -> list[Outcome]:
@@ -119,12 +128,7 @@ class Recorder:
         return [_outcome(each, before, fresh, keys) for each in batch]
 
     def _find(self, connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-        columns = schema.report.c
-        found = connection.execute(
-            select(columns.report_id, columns.sha256, columns.device_id).where(
-                columns.report_id.in_(ids)
-            )
-        )
+        found = connection.execute(_FIND, {"ids": list(ids)})
         return {report_id: (sha256, device) for report_id, sha256, device in found}
 
     def _insert_reports(self, connection: Connection, fresh: Sequence[Accepted]) -> dict[str, int]:
@@ -138,12 +142,7 @@ class Recorder:
             }
             for each in fresh
         ]
-        statement = (
-            self._insert(schema.report)
-            .on_conflict_do_nothing(index_elements=["report_id"])
-            .returning(schema.report.c.report_id, schema.report.c.id)
-        )
-        found = connection.execute(statement, rows)
+        found = connection.execute(self._insert_report, rows)
         return {row.report_id: row.id for row in found}
 
     def _insert_parts(
@@ -153,7 +152,7 @@ class Recorder:
             {"report_id": keys[each.report_id], "codec": each.codec, "body": each.body}
             for each in written
         ]
-        connection.execute(schema.document.insert(), documents)
+        connection.execute(self._insert_document, documents)
         runs, standings = [], []
         for each in written:
             for rows in each.extracted.runs:
@@ -168,8 +167,8 @@ class Recorder:
                 )
                 standings.append(self._standing(each, rows.trust, rows.run, context))
         if runs:
-            connection.execute(schema.run.insert(), runs)
-            connection.execute(self._upsert_standing(), standings)
+            connection.execute(self._insert_run, runs)
+            connection.execute(self._upsert_standing, standings)
 
     def _standing(
         self, accepted: Accepted, trust: str, run: Mapping[str, Any], context: int
@@ -186,21 +185,6 @@ class Recorder:
             "ready_ns": report["ready_ns"],
             "rss_peak_bytes": report["rss_peak_bytes"],
         }
-
-    def _upsert_standing(self) -> Insert:
-        table = schema.standing
-        statement = self._insert(table)
-        newer = statement.excluded.created_ms >= table.c.created_ms
-        keys = set(table.primary_key.columns.keys())
-        values: dict[str, Any] = {
-            name: case((newer, statement.excluded[name]), else_=table.c[name])
-            for name in table.c.keys()  # noqa: SIM118 - a collection of columns is no mapping
-            if name not in keys
-        }
-        values["runs"] = table.c.runs + 1
-        return statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=values
-        )
 
     def _update_devices(self, connection: Connection, written: Sequence[Accepted]) -> None:
         seen: dict[int, dict[str, Any]] = {}
@@ -288,6 +272,21 @@ class Recorder:
         return self._known[table, row["bundle_id" if table == "release" else "digest"]]
 
 
+def _upsert_standing(statement: Insert) -> Insert:
+    table, excluded = schema.standing, statement.excluded
+    newer = excluded.created_ms >= table.c.created_ms
+    keys = set(table.primary_key.columns.keys())
+    values: dict[str, Any] = {
+        name: case((newer, excluded[name]), else_=table.c[name])
+        for name in table.c.keys()  # noqa: SIM118 - a collection of columns is no mapping
+        if name not in keys
+    }
+    values["runs"] = table.c.runs + 1
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_=values
+    )
+
+
 def _outcome(
     accepted: Accepted,
     before: Mapping[str, tuple[str, int]],
@@ -306,6 +305,9 @@ def _outcome(
     return Outcome.SEEN if same else Outcome.CONFLICT
 
 
+_FIND: Final = select(
+    schema.report.c.report_id, schema.report.c.sha256, schema.report.c.device_id
+).where(schema.report.c.report_id.in_(bindparam("ids", expanding=True)))
 _COUNT_REPORTS: Final = (
     update(schema.device)
     .where(schema.device.c.id == bindparam("key"))

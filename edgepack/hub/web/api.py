@@ -5,6 +5,7 @@ It is not aware of pages or of the database. Used by `app`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ from edgepack.hub.web.gate import Gate, token_of
 from edgepack.hub.web.metrics import Metrics, Refusal, Taken
 from edgepack.hub.web.openapi import ENROL, REPORTS, ROTATE
 
+REPORTS_PATH: Final = "/api/reports"
 _STATUS: Final = {Outcome.NEW: 201, Outcome.SEEN: 200, Outcome.CONFLICT: 409}
 _TAKEN: Final = {201: Taken.NEW, 200: Taken.SEEN}
 _MULTI_STATUS: Final = 207
 _MAX_ENROL_BYTES: Final = 4096
 #: When a hub that is full or whose disk is wants to be asked again.
-_COME_BACK_S: Final = 5
+_COME_BACK: Final = {"Retry-After": "5"}
 #: Judging a report takes about a millisecond; more of them are judged beside the event loop.
 _JUDGED_INLINE: Final = 2
 
@@ -64,20 +66,10 @@ def api_router(intake: Intake) -> APIRouter:
     """
     router = APIRouter(tags=["boxes"])
 
-    @router.post("/api/reports", openapi_extra=REPORTS, status_code=201)
+    @router.post(REPORTS_PATH, openapi_extra=REPORTS, status_code=201)
     async def reports(request: Request) -> Response:
         """Takes one report, or several as JSON lines; answered when they are on disk."""
-        begin = time.monotonic()
-        try:
-            answer = await _take(request, intake)
-        except _StoreError:
-            intake.metrics.count_refused(Refusal.STORE)
-            raise
-        except HTTPException as error:
-            intake.metrics.count_refused(Refusal.of_status(error.status_code))
-            raise
-        intake.metrics.observe_ingest(time.monotonic() - begin)
-        return answer
+        return await take_reports(request, intake)
 
     @router.post("/api/enrol", openapi_extra=ENROL, status_code=201)
     async def enrol(request: Request) -> Response:
@@ -101,6 +93,29 @@ def api_router(intake: Intake) -> APIRouter:
     return router
 
 
+async def take_reports(request: Request, intake: Intake) -> Response:
+    """Takes one report, or several as JSON lines; answered when they are on disk.
+
+    Args:
+        request: Its body is not read yet.
+        intake: What it works with.
+
+    Raises:
+        HTTPException: Nothing of it was taken.
+    """
+    begin = time.monotonic()
+    try:
+        answer = await _take(request, intake)
+    except _StoreError:
+        intake.metrics.count_refused(Refusal.STORE)
+        raise
+    except HTTPException as error:
+        intake.metrics.count_refused(Refusal.of_status(error.status_code))
+        raise
+    intake.metrics.observe_ingest(time.monotonic() - begin)
+    return answer
+
+
 async def _take(request: Request, intake: Intake) -> Response:
     bearer = await intake.gate.require(request, Role.DEVICE)
     sender = _sender(bearer)
@@ -121,8 +136,8 @@ async def _take(request: Request, intake: Intake) -> Response:
         raise HTTPException(
             429, "this device sends too much", {"Retry-After": str(int(wait_s) + 1)}
         )
-    judged = await _judge(lines, sender, intake.now_ms())
-    outcomes = await _write([each for each in judged if isinstance(each, Accepted)], intake)
+    judged, written = await _judge_and_put(lines, sender, intake)
+    outcomes = await _outcomes(written)
     answers = _answers(judged, outcomes)
     for answer in answers:
         _count(intake.metrics, answer)
@@ -137,22 +152,39 @@ async def _take(request: Request, intake: Intake) -> Response:
     )
 
 
-async def _judge(lines: Sequence[bytes], sender: Sender, now_ms: int) -> list[Accepted | Refused]:
-    if len(lines) <= _JUDGED_INLINE:
+async def _judge_and_put(
+    lines: Sequence[bytes], sender: Sender, intake: Intake
+) -> tuple[list[Accepted | Refused], asyncio.Future[list[Outcome]] | None]:
+    now_ms = intake.now_ms()
+
+    def judge() -> list[Accepted | Refused]:
         return [read_report(line, sender, now_ms) for line in lines]
-    return await run_in_threadpool(lambda: [read_report(each, sender, now_ms) for each in lines])
+
+    if len(lines) > _JUDGED_INLINE:
+        judged = await run_in_threadpool(judge)
+        return judged, _put(judged, intake)
+    with intake.committer.coming():
+        # Whoever else is here by now says so as well, before the first is judged.
+        await asyncio.sleep(0)
+        judged = judge()
+        return judged, _put(judged, intake)
 
 
-async def _write(accepted: Sequence[Accepted], intake: Intake) -> list[Outcome]:
-    if not accepted:
-        return []
-    headers = {"Retry-After": str(_COME_BACK_S)}
+def _put(
+    judged: Sequence[Accepted | Refused], intake: Intake
+) -> asyncio.Future[list[Outcome]] | None:
+    accepted = [each for each in judged if isinstance(each, Accepted)]
     try:
-        return await intake.committer.submit(accepted)
+        return intake.committer.put(accepted) if accepted else None
     except BusyError as error:
-        raise HTTPException(503, "more reports wait than the hub takes", headers) from error
+        raise HTTPException(503, "more reports wait than the hub takes", _COME_BACK) from error
+
+
+async def _outcomes(written: asyncio.Future[list[Outcome]] | None) -> list[Outcome]:
+    try:
+        return [] if written is None else await written
     except NotWrittenError as error:
-        raise _StoreError(503, "the store does not take reports now", headers) from error
+        raise _StoreError(503, "the store does not take reports now", _COME_BACK) from error
 
 
 class _StoreError(HTTPException):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -23,12 +23,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgepack import __version__
+from edgepack.formats.report import Report
+from edgepack.formats.sound import prepare
 from edgepack.hub.access.credentials import Credentials
 from edgepack.hub.intake.committing import GroupCommitter, Watching
 from edgepack.hub.intake.rates import RateLimiter
 from edgepack.hub.store.recording import Recorder
 from edgepack.hub.web.answers_api import answers_router
-from edgepack.hub.web.api import Intake, api_router
+from edgepack.hub.web.api import REPORTS_PATH, Intake, api_router, take_reports
 from edgepack.hub.web.gate import Gate
 from edgepack.hub.web.metrics import CountingRequests, Metrics
 from edgepack.hub.web.metrics.store import StoreCollector
@@ -36,6 +38,7 @@ from edgepack.hub.web.openapi import SECURITY_SCHEMES
 from edgepack.hub.web.pages import pages_router
 from edgepack.hub.web.rendering import error_page
 from edgepack.hub.web.settings import HubSettings
+from edgepack.hub.web.shortcut import Excuse, Shortcut
 from edgepack.hub.web.signing_in import (
     SignInError,
     page_gate,
@@ -95,6 +98,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        prepare(Report)
         committer.start()
         yield
         committer.stop()
@@ -107,14 +111,22 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.include_router(api_router(Intake(gate, credentials, committer, rates, metrics, now_ms)))
+    intake = Intake(gate, credentials, committer, rates, metrics, now_ms)
+    app.include_router(api_router(intake))
     app.include_router(answers_router(engine, now_ms), dependencies=[Depends(gate.reader)])
     app.include_router(pages_router(engine, now_ms), dependencies=[Depends(page_gate(gate))])
     app.include_router(sign_in_router(gate, secure_cookie=settings.secure_cookie))
     app.mount("/static", StaticFiles(packages=[("edgepack.hub.web", "static")]), name="static")
     _add_watching(app, engine, metrics, gate)
-    _add_errors(app)
+    for kind, excuse in _EXCUSES.items():
+        app.add_exception_handler(kind, excuse)
     _describe(app)
+    app.add_middleware(
+        Shortcut,
+        path=REPORTS_PATH,
+        take=lambda request: take_reports(request, intake),
+        excuses=_EXCUSES,
+    )
     app.add_middleware(_SecurityHeaders)
     app.add_middleware(CountingRequests, metrics=metrics)
     return app
@@ -153,34 +165,39 @@ def _add_watching(app: FastAPI, engine: Engine, metrics: Metrics, gate: Gate) ->
         return Response(data, media_type=kind)
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(StarletteHTTPException)
-    async def _refused(request: Request, error: StarletteHTTPException) -> Response:
-        if error.status_code == HTTPStatus.NOT_FOUND and "text/html" in request.headers.get(
-            "Accept", ""
-        ):
-            return error_page(404, "No such page", "There is nothing at this address.")
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+async def _refused(request: Request, error: StarletteHTTPException) -> Response:
+    if error.status_code == HTTPStatus.NOT_FOUND and "text/html" in request.headers.get(
+        "Accept", ""
+    ):
+        return error_page(404, "No such page", "There is nothing at this address.")
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
-    @app.exception_handler(OperationalError)
-    async def _no_database(_request: Request, error: OperationalError) -> Response:
-        # The database is away or full: not a fault of the question, and it may be back soon.
-        _LOG.warning("the database does not answer: %s", str(error.orig).splitlines()[0])
-        return JSONResponse(
-            {"error": "the store does not answer now"}, 503, {"Retry-After": str(_COME_BACK_S)}
-        )
 
-    @app.exception_handler(SignInError)
-    async def _not_signed_in(_request: Request, error: SignInError) -> Response:
-        return send_to_sign_in(error)
+async def _no_database(_request: Request, error: OperationalError) -> Response:
+    # The database is away or full: not a fault of the question, and it may be back soon.
+    _LOG.warning("the database does not answer: %s", str(error.orig).splitlines()[0])
+    return JSONResponse(
+        {"error": "the store does not answer now"}, 503, {"Retry-After": str(_COME_BACK_S)}
+    )
 
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
-        problems = [
-            f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
-            for each in error.errors()
-        ]
-        return JSONResponse({"error": "the request is wrong", "problems": problems}, 400)
+
+async def _not_signed_in(_request: Request, error: SignInError) -> Response:
+    return send_to_sign_in(error)
+
+
+async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    problems = [
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
+    ]
+    return JSONResponse({"error": "the request is wrong", "problems": problems}, 400)
+
+
+_EXCUSES: Final[Mapping[type[Exception], Excuse]] = {
+    StarletteHTTPException: _refused,
+    OperationalError: _no_database,
+    SignInError: _not_signed_in,
+    RequestValidationError: _invalid,
+}
 
 
 def _describe(app: FastAPI) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 from fastapi import HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 
 from edgepack.hub.access.credentials import Bearer, Credentials
 from edgepack.hub.access.roles import Role
 from edgepack.hub.intake.rates import RateLimiter
+from edgepack.hub.web.looking_up import Lookups
 
 COOKIE: Final = "edgepack_hub"
 #: A token that another process revoked is still taken for as long as this.
@@ -40,7 +40,7 @@ class Gate:
             now_ms: The wall clock.
             monotonic: Seconds.
         """
-        self._credentials = credentials
+        self._lookups = Lookups(lambda tokens: credentials.find_all(tokens, now_ms()))
         self._now_ms = now_ms
         self._monotonic = monotonic
         self._known: OrderedDict[str, tuple[float, Bearer]] = OrderedDict()
@@ -63,7 +63,7 @@ class Gate:
         known = self._known.get(token)
         if known is not None and known[0] > now and (known[1].expires_ms or now_ms + 1) > now_ms:
             return known[1]
-        bearer = await run_in_threadpool(self._credentials.find, token, now_ms)
+        bearer = await self._lookups.find(token)
         if bearer is None:
             self._known.pop(token, None)
             wait_s = self._wrong.wait_s(address)

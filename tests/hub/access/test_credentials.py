@@ -30,6 +30,19 @@ def test_a_token_is_kept_as_its_hash_alone(store: Engine) -> None:
     assert token not in str(dict(row))
 
 
+def test_tokens_that_are_looked_up_together_are_each_found_or_left_out(store: Engine) -> None:
+    credentials = Credentials(store)
+    device, reader = _enrolled(credentials), credentials.make(Role.READER, NOW_MS)
+    ended = credentials.make(Role.READER, NOW_MS, expires_ms=NOW_MS)
+    wrong = [ended, "", "edgepack_reader_" + "x" * 43]
+    found = credentials.find_all([device, *wrong, reader], NOW_MS)
+    assert {token: bearer.role for token, bearer in found.items()} == {
+        device: Role.DEVICE,
+        reader: Role.READER,
+    }
+    assert credentials.find_all(wrong[1:], NOW_MS) == {}
+
+
 def test_an_enrolment_token_is_good_for_so_many_boxes(store: Engine) -> None:
     credentials = Credentials(store)
     token = credentials.make(Role.ENROL, NOW_MS, uses=2)

@@ -109,3 +109,83 @@ def test_what_waits_is_written_when_the_hub_ends() -> None:
         return await task
 
     assert asyncio.run(send()) == [Outcome.NEW, Outcome.NEW]
+
+
+def test_a_write_waits_for_reports_that_are_being_judged() -> None:
+    disk = _Disk()
+    disk.go.set()
+    committer = GroupCommitter(disk, lambda: 0.0)
+    committer.start()
+
+    async def send() -> None:
+        with committer.coming():
+            first = committer.put([_accepted(0)])
+            await asyncio.sleep(0.05)
+            assert not first.done()
+            with committer.coming():
+                second = committer.put([_accepted(1)])
+        assert await first == await second == [Outcome.NEW]
+
+    asyncio.run(send())
+    committer.stop()
+    assert disk.batches == [2]
+
+
+def test_a_write_does_not_wait_for_long_nor_when_it_has_enough() -> None:
+    for clock, reports in ((time.monotonic, 1), (lambda: 0.0, 32)):
+        disk = _Disk()
+        disk.go.set()
+        committer = GroupCommitter(disk, clock)
+        committer.start()
+
+        async def send(committer: GroupCommitter = committer, count: int = reports) -> None:
+            with committer.coming():
+                written = committer.put([_accepted(i) for i in range(count)])
+                await asyncio.sleep(0.05)
+                # Somebody else comes and goes; the first is still being judged.
+                with committer.coming():
+                    pass
+                assert await written == [Outcome.NEW] * count
+
+        asyncio.run(send())
+        committer.stop()
+        assert disk.batches == [reports]
+
+
+def test_many_reports_of_one_sender_are_several_writes_in_order_and_one_answer() -> None:
+    disk = _Disk()
+    disk.go.set()
+    committer = GroupCommitter(disk, time.monotonic)
+    reports = [_accepted(0)] * 300
+
+    async def send() -> list[Outcome]:
+        many = committer.put(reports)
+        one = committer.put([_accepted(1)])
+        committer.start()
+        found = await many
+        # First come, first served: the one came after the many.
+        await one
+        return found
+
+    assert asyncio.run(send()) == [Outcome.NEW] * 300
+    committer.stop()
+    assert disk.batches == [128, 128, 45]
+
+
+def test_a_sender_that_has_hung_up_is_not_told_and_its_report_is_written() -> None:
+    disk = _Disk()
+    disk.go.set()
+    committer = GroupCommitter(disk, time.monotonic)
+
+    async def send() -> list[Outcome]:
+        gone = asyncio.create_task(committer.submit([_accepted(0)]))
+        await asyncio.sleep(0)
+        gone.cancel()
+        there = asyncio.create_task(committer.submit([_accepted(1)]))
+        await asyncio.sleep(0)
+        committer.start()
+        return await there
+
+    assert asyncio.run(send()) == [Outcome.NEW]
+    committer.stop()
+    assert disk.batches == [2]

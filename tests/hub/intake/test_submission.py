@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from edgepack.formats.report import MAX_REPORT_BYTES
+from edgepack.formats.report import MAX_REPORT_BYTES, Report, check_report
+from edgepack.formats.typed import from_plain
 from edgepack.hub.intake.submission import (
     MAX_BATCH,
     Refused,
     Sender,
     UnreadableError,
+    build_report,
     decode_body,
     read_report,
     split_lines,
@@ -142,3 +144,21 @@ def test_offline_runs_of_any_length_share_a_context() -> None:
         return _accepted(json.dumps(document).encode()).extracted.runs[0].context["digest"]
 
     assert context(100) == context(200)
+
+
+def test_a_report_is_judged_as_it_is_checked() -> None:
+    document = json.loads(report_bytes())
+    assert build_report(document) == from_plain(Report, document)
+    for path, value in (
+        (("schema",), "edgepack.report/2"),
+        (("created",), "yesterday"),
+        (("cold", "init_ns"), -1),
+        (("cold", "warm_load_ns"), None),
+        (("bundle", "id"), "x" * 64),
+    ):
+        document = json.loads(report_bytes())
+        place: Any = document
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+        assert build_report(document) == check_report(document) != []
