@@ -17,13 +17,17 @@ from sqlalchemy import Engine
 
 from edgepack.hub.simulate.bulk import fill_store
 from edgepack.hub.simulate.timeline import Plan
+from edgepack.hub.store.engine import open_engine
+from edgepack.hub.store.migrating import migrate
 from tests.e2e.browser import TOKENS, Visitor, chromium, save_light, serving_pages
+from tests.e2e.postgresql import PostgreSQL
 from tests.hub.stores import NOW_MS, Filler, open_store
 from tests.hub.web.filling import fill_hub
 from tests.hub.web.test_pages import HOSTILE, addresses
 
 NARROW: ViewportSize = {"width": 360, "height": 740}
 WIDE: ViewportSize = {"width": 1280, "height": 900}
+_PLAN = Plan(3, 120, 40, NOW_MS)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,18 @@ def store(tmp_path: Path) -> Iterator[Engine]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Pages over a made-up fleet."""
     engine = open_store(tmp_path_factory.mktemp("fleet"))
-    fill_store(engine, Plan(3, 120, 40, NOW_MS), archetypes=40)
+    fill_store(engine, _PLAN, archetypes=40)
+    with serving_pages(engine, NOW_MS) as home:
+        yield home
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def fleet_on_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+    """The same fleet, in the other database."""
+    engine = open_engine(postgresql.new_database())
+    migrate(engine)
+    fill_store(engine, _PLAN, archetypes=40)
     with serving_pages(engine, NOW_MS) as home:
         yield home
     engine.dispose()
@@ -99,6 +114,22 @@ def test_a_person_walks_through_the_pages_of_a_fleet(
     assert len(set(seen)) == 7
     assert visitor.wrong == []
     visitor.page.close()
+
+
+def test_every_page_says_the_same_on_postgresql(
+    browser: Browser, fleet: str, fleet_on_postgresql: str
+) -> None:
+    here, there = _visitor(browser, fleet_on_postgresql), _visitor(browser, fleet)
+    addresses = _walk(here)
+    assert addresses == _walk(there)
+    more = ("/?details=1", "/?condition=throttled", "/compare?scenario=offline", "/login")
+    for address in (*addresses, *more):
+        texts = [each.visit(address).locator("body").inner_text() for each in (here, there)]
+        assert len(texts[0]) > 50, address
+        assert texts[0] == texts[1], address
+    assert here.wrong == there.wrong == []
+    here.page.close()
+    there.page.close()
 
 
 def test_on_a_phone_only_tables_and_charts_scroll_sideways(browser: Browser, fleet: str) -> None:
