@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
 from edgepack.hub.simulate.bulk import fill_store
 from edgepack.hub.simulate.timeline import Plan
+from edgepack.hub.store import schema
 from edgepack.hub.store.engine import open_engine
 from edgepack.hub.store.migrating import migrate
 from tests.e2e.browser import TOKENS, Visitor, chromium, save_light, serving_pages
@@ -27,7 +28,6 @@ from tests.hub.web.test_pages import HOSTILE, addresses
 
 NARROW: ViewportSize = {"width": 360, "height": 740}
 WIDE: ViewportSize = {"width": 1280, "height": 900}
-_PLAN = Plan(3, 120, 40, NOW_MS)
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +44,32 @@ def store(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Pages over a made-up fleet."""
+def fleet_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A made-up fleet's reports."""
     engine = open_store(tmp_path_factory.mktemp("fleet"))
-    fill_store(engine, _PLAN, archetypes=40)
-    with serving_pages(engine, NOW_MS) as home:
-        yield home
+    fill_store(engine, Plan(3, 120, 40, NOW_MS), archetypes=40)
+    yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="module")
-def fleet_on_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
-    """The same fleet, in the other database."""
+def fleet(fleet_store: Engine) -> Iterator[str]:
+    """Pages over it."""
+    with serving_pages(fleet_store, NOW_MS) as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def fleet_on_postgresql(fleet_store: Engine, postgresql: PostgreSQL) -> Iterator[str]:
+    """Pages over the very same rows in the other database."""
     engine = open_engine(postgresql.new_database())
     migrate(engine)
-    fill_store(engine, _PLAN, archetypes=40)
+    with fleet_store.connect() as reading, engine.begin() as writing:
+        for table in schema.metadata.sorted_tables:
+            # Each hub has tokens of its own.
+            if table is not schema.credential:
+                for rows in reading.execute(select(table)).mappings().partitions(1000):
+                    writing.execute(insert(table), [dict(row) for row in rows])
     with serving_pages(engine, NOW_MS) as home:
         yield home
     engine.dispose()
