@@ -189,7 +189,7 @@ def time_address(port: int, path: str, token: str, times: int) -> dict[str, Any]
         )
         begin_ns = time.perf_counter_ns()
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310 - our hub
                 status, size = answer.status, len(answer.read())
         except urllib.error.HTTPError as error:
             status, size = error.code, len(error.read())

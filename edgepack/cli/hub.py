@@ -11,7 +11,14 @@ import click
 
 from edgepack.cli.hub_access import device, token
 from edgepack.cli.hub_simulate import simulate
-from edgepack.cli.hub_store import migrated, now_ms, store_option
+from edgepack.cli.hub_store import (
+    migrated,
+    now_ms,
+    refuse_unused_retention,
+    retention_of,
+    retention_options,
+    store_option,
+)
 from edgepack.formats.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,6 +71,14 @@ def hub() -> None:
     metavar="N",
     help="What a device that was away may send at once.",
 )
+@click.option(
+    "--prune-every",
+    "prune_every_h",
+    type=click.FloatRange(0.001, 1e5),
+    metavar="HOURS",
+    help="Drop what is old so often, such as 24; see below for what stays.  [default: never]",
+)
+@retention_options
 def serve(
     store: str,
     host: str,
@@ -73,6 +88,8 @@ def serve(
     proxies: tuple[str, ...],
     reports_per_minute: float,
     burst: int,
+    prune_every_h: float | None,
+    **days: int,
 ) -> None:
     """Serve a hub; on an empty store it says how to sign in and to enrol the first boxes."""
     import uvicorn
@@ -85,8 +102,15 @@ def serve(
     for path in (tls_certificate, tls_key):
         if path is not None and not path.is_file():
             raise ConfigError(f"{path}: there is no such file")
-    secure = tls_certificate is not None or bool(proxies)
-    settings = HubSettings(reports_per_minute=reports_per_minute, burst=burst, secure_cookie=secure)
+    if prune_every_h is None:
+        refuse_unused_retention()
+    settings = HubSettings(
+        reports_per_minute=reports_per_minute,
+        burst=burst,
+        secure_cookie=tls_certificate is not None or bool(proxies),
+        prune_every_s=None if prune_every_h is None else prune_every_h * 3600,
+        retention=retention_of(**days),
+    )
     # First of all: who cannot listen shows no tokens that nobody would see again.
     listening = _listen(host, port)
     engine = migrated(store)
@@ -146,43 +170,24 @@ def restore(store: str, source: Path, replace: bool) -> None:
 
 @hub.command()
 @store_option
-@click.option(
-    "--documents",
-    type=click.IntRange(1),
-    default=90,
-    show_default=True,
-    metavar="DAYS",
-    help="Keep the reports as they were sent for so long.",
-)
-@click.option(
-    "--reports",
-    type=click.IntRange(1),
-    default=180,
-    show_default=True,
-    metavar="DAYS",
-    help="Keep their figures for so long; after that one row a day.",
-)
-@click.option(
-    "--history",
-    type=click.IntRange(1),
-    default=800,
-    show_default=True,
-    metavar="DAYS",
-    help="Keep the rows of days for so long.",
-)
-def prune(store: str, documents: int, reports: int, history: int) -> None:
+@retention_options
+def prune(store: str, **days: int) -> None:
     """Drop what is old; it may be run while the hub serves, say once a day."""
-    from edgepack.hub.store.keeping import Retention
     from edgepack.hub.store.keeping import prune as drop
 
-    if not documents <= reports <= history:
-        raise ConfigError("expected --documents at most --reports, and that at most --history")
+    retention = retention_of(**days)
     engine = migrated(store)
     try:
-        found = drop(engine, Retention(documents, reports, history), now_ms())
+        found = drop(engine, retention, now_ms())
     finally:
         engine.dispose()
-    click.echo(f"dropped {found.documents} documents, {found.reports} reports, {found.days} days")
+    if found is None:
+        click.echo("another process is dropping what is old: nothing to do")
+        return
+    click.echo(
+        f"dropped {found.documents} documents, {found.reports} reports, {found.days} days, "
+        f"{found.standings} standings"
+    )
 
 
 hub.add_command(token)

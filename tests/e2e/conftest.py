@@ -17,6 +17,7 @@ from edgepack.build.emulate import Root, make_root
 from edgepack.build.emulate.root import check_tools
 from edgepack.build.targets import load_target
 from tests.e2e.builds import ESHOP_COLUMNS, Cli, CliResult, FullBuild
+from tests.e2e.debian import unpack_package
 from tests.e2e.images import Storage, push_base, registry_running
 from tests.e2e.postgresql import PostgreSQL, postgresql_programs, postgresql_running
 from tests.e2e.workshop import Workshop, make_workshop
@@ -152,3 +153,9 @@ def postgresql() -> Iterator[PostgreSQL]:
         pytest.skip("postgresql is not installed")
     with postgresql_running(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of Debian's package."""
+    return unpack_package("nginx", tmp_path_factory.mktemp("nginx")) / "usr" / "sbin" / "nginx"

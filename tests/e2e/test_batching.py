@@ -40,8 +40,8 @@ from tests.e2e.real_models import (
     runner_environment,
     write_real_release,
 )
+from tests.e2e.runners import Served, serving
 from tests.e2e.test_daemon import Daemon, running
-from tests.e2e.test_runner_serves import Served, serving
 
 _MAX_BATCH = 8
 _CLIENTS = 24

@@ -168,7 +168,7 @@ def test_a_revoked_token_a_backup_and_a_token_list(tmp_path: Path) -> None:
     with _serving(tmp_path, store) as hub:
         assert hub.get("/metrics", token)[0] == 200
     pruned = _edgepack("hub", "prune", "--store", store)
-    assert pruned.stdout == "dropped 0 documents, 0 reports, 0 days\n"
+    assert pruned.stdout == "dropped 0 documents, 0 reports, 0 days, 0 standings\n"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +182,8 @@ def test_a_revoked_token_a_backup_and_a_token_list(tmp_path: Path) -> None:
         (("device", "revoke", "nobody"), 3, "no device"),
         (("token", "add", "--role", "reader", "--uses", "3"), 3, "enrol only"),
         (("prune", "--documents", "10", "--reports", "5"), 3, "at most"),
+        (("prune", "--standings", "10"), 3, "no less than --reports"),
+        (("serve", "--reports", "5"), 3, "--reports does nothing"),
     ],
 )
 def test_bad_input_says_what_to_do(

@@ -13,11 +13,15 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
 from edgepack.hub.simulate.bulk import fill_store
 from edgepack.hub.simulate.timeline import Plan
+from edgepack.hub.store import schema
+from edgepack.hub.store.engine import open_engine
+from edgepack.hub.store.migrating import migrate
 from tests.e2e.browser import TOKENS, Visitor, chromium, save_light, serving_pages
+from tests.e2e.postgresql import PostgreSQL
 from tests.hub.stores import NOW_MS, Filler, open_store
 from tests.hub.web.filling import fill_hub
 from tests.hub.web.test_pages import HOSTILE, addresses
@@ -40,10 +44,32 @@ def store(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Pages over a made-up fleet."""
+def fleet_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A made-up fleet's reports."""
     engine = open_store(tmp_path_factory.mktemp("fleet"))
     fill_store(engine, Plan(3, 120, 40, NOW_MS), archetypes=40)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def fleet(fleet_store: Engine) -> Iterator[str]:
+    """Pages over it."""
+    with serving_pages(fleet_store, NOW_MS) as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def fleet_on_postgresql(fleet_store: Engine, postgresql: PostgreSQL) -> Iterator[str]:
+    """Pages over the very same rows in the other database."""
+    engine = open_engine(postgresql.new_database())
+    migrate(engine)
+    with fleet_store.connect() as reading, engine.begin() as writing:
+        for table in schema.metadata.sorted_tables:
+            # Each hub has tokens of its own.
+            if table is not schema.credential:
+                for rows in reading.execute(select(table)).mappings().partitions(1000):
+                    writing.execute(insert(table), [dict(row) for row in rows])
     with serving_pages(engine, NOW_MS) as home:
         yield home
     engine.dispose()
@@ -99,6 +125,22 @@ def test_a_person_walks_through_the_pages_of_a_fleet(
     assert len(set(seen)) == 7
     assert visitor.wrong == []
     visitor.page.close()
+
+
+def test_every_page_says_the_same_on_postgresql(
+    browser: Browser, fleet: str, fleet_on_postgresql: str
+) -> None:
+    here, there = _visitor(browser, fleet_on_postgresql), _visitor(browser, fleet)
+    addresses = _walk(here)
+    assert addresses == _walk(there)
+    more = ("/?details=1", "/?condition=throttled", "/compare?scenario=offline", "/login")
+    for address in (*addresses, *more):
+        texts = [each.visit(address).locator("body").inner_text() for each in (here, there)]
+        assert len(texts[0]) > 50, address
+        assert texts[0] == texts[1], address
+    assert here.wrong == there.wrong == []
+    here.page.close()
+    there.page.close()
 
 
 def test_on_a_phone_only_tables_and_charts_scroll_sideways(browser: Browser, fleet: str) -> None:

@@ -1,44 +1,27 @@
-"""How the hub is run: systemd takes its units, and a real nginx stands before two processes."""
+"""How the hub is run: systemd takes its units, and a real nginx stands before two processes.
+
+What stands behind it here keeps what it hears; the real hub is in test_hub_behind_nginx.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import http.client
 import http.server
-import re
-import socket
-import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.manifests import DEPLOY
-from tests.e2e.debian import unpack_package
+from tests.e2e.nginx import Nginx, nginx_running
 
 #: In tenths, as `systemd-analyze security` wants it: what is left is what a network server needs.
 _EXPOSURE_LIMIT = 13
-_NGINX_MAIN = """\
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/edgepack-hub.conf;
-}}
-"""
 
 
 @pytest.mark.parametrize("name", ["edgepack-hub.service", "edgepack-hub@.service"])
@@ -105,99 +88,31 @@ def _process() -> Iterator[_Process]:
 class _Proxy:
     """A running nginx and what is behind it."""
 
-    tls: int
-    plain: int
-    certificate: Path
+    nginx: Nginx
     processes: tuple[_Process, _Process]
 
     def send(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str]]:
-        context = ssl.create_default_context(cafile=str(self.certificate))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.tls, timeout=30, context=context)
-        return _send(connection, method, path, body, headers or {})
+    ) -> tuple[int, Message]:
+        answer = self.nginx.send(method, path, body, headers)
+        return answer.status, answer.headers
 
-    def send_plain(self, method: str, path: str) -> tuple[int, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.plain, timeout=30)
-        return _send(connection, method, path, b"", {})
+    def send_plain(self, method: str, path: str) -> tuple[int, Message]:
+        answer = self.nginx.send_plain(method, path)
+        return answer.status, answer.headers
 
     def heard(self) -> list[tuple[str, dict[str, str], bytes]]:
         return [each for process in self.processes for each in process.heard]
 
 
-def _send(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    body: bytes,
-    headers: dict[str, str],
-) -> tuple[int, dict[str, str]]:
-    with contextlib.closing(connection):
-        connection.request(method, path, body, {"Host": "hub.example", **headers})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status, dict(answer.getheaders())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _lay_out(folder: Path, ports: tuple[int, int], processes: tuple[int, int]) -> None:
-    """Writes the shipped file for this machine's ports, and makes its certificate."""
-    names = "subjectAltName=IP:127.0.0.1,DNS:hub.example"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    make += ["-subj", "/CN=hub.example", "-addext", names, "-keyout", "hub.key", "-out", "hub.crt"]
-    subprocess.run(make, cwd=folder, check=True, capture_output=True)
-    text = (DEPLOY / "nginx" / "edgepack-hub.conf").read_text(encoding="utf-8")
-    text = re.sub(r"\n *listen \[::\].*", "", text)
-    for shipped, here in (
-        ("listen 80;", f"listen 127.0.0.1:{ports[1]};"),
-        ("listen 443 ", f"listen 127.0.0.1:{ports[0]} "),
-        ("/etc/edgepack/tls", str(folder)),
-        ("127.0.0.1:8090", f"127.0.0.1:{processes[0]}"),
-        ("127.0.0.1:8091", f"127.0.0.1:{processes[1]}"),
-    ):
-        assert text.count(shipped) > 0, shipped
-        text = text.replace(shipped, here)
-    (folder / "edgepack-hub.conf").write_text(text, encoding="utf-8")
-    (folder / "nginx.conf").write_text(_NGINX_MAIN.format(folder=folder), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack_package("nginx", tmp_path_factory.mktemp("nginx")) / "usr" / "sbin" / "nginx"
-
-
 @pytest.fixture
 def proxy(nginx: Path, tmp_path: Path) -> Iterator[_Proxy]:
-    ports = _free_port(), _free_port()
-    with _process() as one, _process() as other:
-        _lay_out(tmp_path, ports, (one.port, other.port))
-        command = [str(nginx), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-        command += ["-e", str(tmp_path / "start.log")]
-        checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-        assert checked.returncode == 0, checked.stderr
-        assert "warn" not in checked.stderr
-        process = subprocess.Popen(command)
-        try:
-            found = _Proxy(*ports, tmp_path / "hub.crt", (one, other))
-            _wait_for(ports[0])
-            yield found
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        assert time.monotonic() < deadline, "nginx does not listen"
-        time.sleep(0.05)
+    with (
+        _process() as one,
+        _process() as other,
+        nginx_running(nginx, tmp_path, (one.port, other.port)) as running,
+    ):
+        yield _Proxy(running, (one, other))
 
 
 def test_a_report_arrives_as_it_was_sent_and_both_processes_are_used(proxy: _Proxy) -> None:
@@ -209,13 +124,13 @@ def test_a_report_arrives_as_it_was_sent_and_both_processes_are_used(proxy: _Pro
         assert headers["Strict-Transport-Security"].startswith("max-age=")
         assert headers["Server"] == "nginx"
     assert all(process.heard for process in proxy.processes)
-    for path, headers, heard in proxy.heard():
+    for path, passed_on, heard in proxy.heard():
         assert (path, heard) == ("/api/reports", body)
-        assert headers["Content-Encoding"] == "gzip"
-        assert headers["Authorization"] == "Bearer t"
-        assert headers["Host"] == "hub.example"
-        assert headers["X-Forwarded-Proto"] == "https"
-        assert headers["X-Forwarded-For"] == "127.0.0.1"
+        assert passed_on["Content-Encoding"] == "gzip"
+        assert passed_on["Authorization"] == "Bearer t"
+        assert passed_on["Host"] == "hub.example"
+        assert passed_on["X-Forwarded-Proto"] == "https"
+        assert passed_on["X-Forwarded-For"] == "127.0.0.1"
 
 
 def test_a_report_goes_to_the_other_process_when_one_is_full_or_gone(proxy: _Proxy) -> None:

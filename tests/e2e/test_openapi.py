@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from edgepack.formats.variants import RuntimeName
 from tests.e2e.real_models import make_onnx, write_real_release
-from tests.e2e.test_runner_serves import Served, serving
+from tests.e2e.runners import Served, serving
 
 _DESCRIPTION = Path(__file__).resolve().parents[2] / "docs" / "openapi-v2.yaml"
 _CHECKS = [

@@ -10,11 +10,9 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,45 +25,9 @@ from tests.e2e.real_models import (
     ITEMS,
     make_onnx,
     make_tflite,
-    port_of,
-    runner_command,
-    runner_environment,
     write_real_release,
 )
-
-_START_S = 60
-_JSON = {"Content-Type": "application/json"}
-
-
-@dataclass
-class Served:
-    """A running server."""
-
-    process: subprocess.Popen[str]
-    port: int
-
-    def ask(
-        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, _JSON if headers is None else headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        is_json = answer.getheader("Content-Type") == "application/json"
-        return answer.status, json.loads(text) if is_json and text else text.decode()
-
-    def talk(self, *data: bytes, wait_s: float = 20) -> bytes:
-        """Sends raw bytes and returns everything until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as connection:
-            for each in data:
-                connection.sendall(each)
-            connection.shutdown(socket.SHUT_WR)
-            received = b""
-            while block := connection.recv(65536):
-                received += block
-            return received
+from tests.e2e.runners import JSON, Served, run_runner, serving
 
 
 @pytest.fixture(scope="module")
@@ -88,43 +50,10 @@ def release(
     return directory
 
 
-@contextlib.contextmanager
-def serving(release: Path, *arguments: str) -> Iterator[Served]:
-    process = subprocess.Popen(
-        runner_command("serve", "--port", "0", "--release", str(release), *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=runner_environment(),
-    )
-    assert process.stdout is not None
-    watchdog = threading.Timer(_START_S, process.kill)
-    watchdog.start()
-    try:
-        port = port_of(process)
-        watchdog.cancel()
-        yield Served(process, port)
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.communicate()
-
-
 @pytest.fixture(scope="module")
 def served(release: Path) -> Iterator[Served]:
     with serving(release) as running:
         yield running
-
-
-def _run(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        runner_command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=runner_environment(),
-        check=False,
-    )
 
 
 def test_a_flipped_bit_in_the_model_keeps_the_port_closed(release: Path, tmp_path: Path) -> None:
@@ -133,7 +62,7 @@ def test_a_flipped_bit_in_the_model_keeps_the_port_closed(release: Path, tmp_pat
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(bytes(data))
-    ended = _run("serve", "--port", "0", "--release", str(tmp_path / "bad"))
+    ended = run_runner("serve", "--port", "0", "--release", str(tmp_path / "bad"))
     assert ended.returncode == 7
     assert "SHA-256" in ended.stderr
     assert "listening" not in ended.stdout
@@ -154,10 +83,10 @@ def test_wrong_golden_answers_keep_the_port_closed(
         if record["path"] == manifest.candidate().golden:
             record.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     (tmp_path / "manifest.json").write_text(json.dumps(document))
-    ended = _run("serve", "--port", "0", "--release", str(tmp_path))
+    ended = run_runner("serve", "--port", "0", "--release", str(tmp_path))
     assert ended.returncode == 6
     assert "answers wrongly on this box" in ended.stderr
-    checked = _run("check", "--release", str(tmp_path), "--json")
+    checked = run_runner("check", "--release", str(tmp_path), "--json")
     assert checked.returncode == 6
     found = json.loads(checked.stdout.splitlines()[-1])
     assert (found["ok"], found["sequences"]) == (False, 8)
@@ -165,7 +94,7 @@ def test_wrong_golden_answers_keep_the_port_closed(
 
 
 def test_a_taken_port_is_an_error_that_says_so(served: Served, release: Path) -> None:
-    ended = _run("serve", "--port", str(served.port), "--release", str(release))
+    ended = run_runner("serve", "--port", str(served.port), "--release", str(release))
     assert ended.returncode == 3
     assert "cannot be bound" in ended.stderr
 
@@ -211,7 +140,7 @@ def test_health_and_metrics_answer(served: Served) -> None:
 def test_one_connection_serves_many_requests(served: Served) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     for _ in range(50):
-        connection.request("POST", "/recommend", json.dumps({"history": ["sku-1"]}), _JSON)
+        connection.request("POST", "/recommend", json.dumps({"history": ["sku-1"]}), JSON)
         assert connection.getresponse().read()
     connection.close()
 
@@ -219,7 +148,7 @@ def test_one_connection_serves_many_requests(served: Served) -> None:
 def test_a_chunked_body_is_read(served: Served) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     pieces = [b'{"history": [', b'"sku-1"', b"]}"]
-    connection.request("POST", "/recommend", iter(pieces), _JSON, encode_chunked=True)
+    connection.request("POST", "/recommend", iter(pieces), JSON, encode_chunked=True)
     assert connection.getresponse().status == 200
     connection.close()
 
@@ -328,7 +257,7 @@ def receiver() -> Iterator[_ReceiverServer]:
 def benched(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("state")
     out = state / "report.json"
-    ended = _run("bench", "--release", str(release), "--state", str(state), "--out", str(out))
+    ended = run_runner("bench", "--release", str(release), "--state", str(state), "--out", str(out))
     assert ended.returncode == 0, ended.stderr
     assert "single stream p50" in ended.stdout
     return state
@@ -362,25 +291,25 @@ def test_reports_arrive_once_and_wait_when_the_hub_is_away(
     url = f"http://127.0.0.1:{receiver.server_port}/reports"
     for status, words in ((503, "HTTP 503"), (302, "HTTP 302"), (401, "HTTP 401")):
         receiver.status = status
-        ended = _run("report", "--send", url, *places)
+        ended = run_runner("report", "--send", url, *places)
         assert ended.returncode == 9
         assert words in ended.stderr
         assert "1 still waiting" in ended.stdout
     receiver.status, receiver.answer_bytes = 200, 10_000_000
     receiver.seen.clear()
-    ended = _run("report", "--send", url, "--token-file", str(token), *places)
+    ended = run_runner("report", "--send", url, "--token-file", str(token), *places)
     assert ended.returncode == 0, ended.stderr
     assert "1 accepted, 0 refused, 0 still waiting" in ended.stdout
     headers, body = receiver.seen[0]
     assert check_report(json.loads(body)) == []
     assert headers["Idempotency-Key"] == json.loads(body)["report_id"]
     assert headers["Authorization"] == "Bearer secret-token"
-    _run("report", "--send", url, *places)
+    run_runner("report", "--send", url, *places)
     assert len(receiver.seen) == 1
 
 
 def test_a_hub_that_is_not_there_is_no_lost_report(benched: Path, release: Path) -> None:
-    ended = _run(
+    ended = run_runner(
         "report",
         "--send",
         "http://127.0.0.1:1/x",
@@ -394,7 +323,7 @@ def test_a_hub_that_is_not_there_is_no_lost_report(benched: Path, release: Path)
 
 
 def test_check_answers_in_one_json_line(release: Path) -> None:
-    ended = _run("check", "--release", str(release), "--json")
+    ended = run_runner("check", "--release", str(release), "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
     assert (found["ok"], found["problems"], found["sequences"]) == (True, [], 8)

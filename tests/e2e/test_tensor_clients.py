@@ -28,7 +28,7 @@ from tests.e2e.real_models import (
     make_tflite,
     write_real_release,
 )
-from tests.e2e.test_runner_serves import Served, serving
+from tests.e2e.runners import Served, serving
 
 _HISTORY = ("sku-3", "sku-77", "sku-150")
 

@@ -26,7 +26,7 @@ from edgepack.formats.manifest import (
 )
 from edgepack.formats.variants import Format, Precision, RuntimeName
 from edgepack.runner.engines import open_engine
-from tests.e2e.test_runner_serves import Served, serving
+from tests.e2e.runners import Served, serving
 
 _DTYPES = [
     "bool",

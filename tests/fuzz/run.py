@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.mutate import examples
 from tests.fuzz.registry import NAMES, all_targets
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, folder_for_fuzzing
 
 _SHOWN_BYTES = 600
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     bugs = 0
-    with tempfile.TemporaryDirectory() as name:
+    with folder_for_fuzzing() as name:
         targets = all_targets(Path(name))
         for each in options.targets or NAMES:
             found = hunt(targets[each], options.examples, options.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 from tests.fuzz.mutate import examples, odd_version
 from tests.fuzz.registry import NAMES, all_targets
 from tests.fuzz.run import hunt
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, folder_for_fuzzing
 
-#: All targets together take about a minute and a half.
+#: All targets together take half a minute.
 EXAMPLES = int(os.environ.get("EDGEPACK_FUZZ_EXAMPLES", "8000"))
 #: Hypothesis takes many times as long for one, and shrinks what it finds.
 SHRUNK_EXAMPLES = EXAMPLES // 40
@@ -23,8 +24,9 @@ SEED = int(os.environ.get("EDGEPACK_FUZZ_SEED", "1"))
 
 
 @pytest.fixture(scope="module")
-def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
-    return all_targets(tmp_path_factory.mktemp("fuzz"))
+def targets() -> Iterator[dict[str, Target]]:
+    with folder_for_fuzzing() as name:
+        yield all_targets(Path(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

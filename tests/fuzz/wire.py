@@ -24,7 +24,7 @@ from edgepack.runner.live.models import LiveModels
 from edgepack.runner.live.opening import open_live_model
 from edgepack.runner.log import Log
 from tests.fuzz.target import Target
-from tests.runner.http.test_protocol import Hall, Wire
+from tests.runner.http.wires import Hall, Wire
 from tests.runner.simulators import HandClock, SimulatedEngine, simulated_release
 
 #: 501 and 505 say that a method, a coding or a version is not spoken here; 503 that a model was

@@ -305,7 +305,8 @@ def _measured_alike(rows: ReleaseRows) -> list[list[StandingRow]]:
     alike: dict[object, list[StandingRow]] = {}
     for row in rows.standing:
         alike.setdefault(names[row.context_id], []).append(row)
-    return list(alike.values())
+    # The store gives them in no order, and equal changes are to stand in one.
+    return sorted(alike.values(), key=lambda group: min(row.context_id for row in group))
 
 
 def _changes(

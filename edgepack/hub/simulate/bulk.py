@@ -276,7 +276,7 @@ def _insert_all(connection: Connection, table: Table, rows: Sequence[Mapping[str
     if is_sqlite(connection.engine):
         marks = ", ".join("?" for _ in names)
         # Names of our own tables and columns.
-        sql = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"  # noqa: S608
+        sql = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"  # noqa: S608 - names of ours
         connection.exec_driver_sql(sql, values)
         return
     driver = connection.connection.driver_connection

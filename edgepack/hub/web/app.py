@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from edgepack.formats.sound import prepare
 from edgepack.hub.access.credentials import Credentials
 from edgepack.hub.intake.committing import GroupCommitter, Watching
 from edgepack.hub.intake.rates import RateLimiter
+from edgepack.hub.store.keeping import Pruned
+from edgepack.hub.store.pruning import Pruner, Told
 from edgepack.hub.store.recording import Recorder
 from edgepack.hub.web.answers_api import answers_router
 from edgepack.hub.web.api import REPORTS_PATH, Intake, api_router, take_reports
@@ -78,7 +81,7 @@ def create_app(
         monotonic: Seconds.
 
     Returns:
-        The application; its lifespan starts and ends the writing thread.
+        The application; its lifespan starts and ends the threads that write and prune.
     """
     settings = settings or HubSettings()
     credentials, metrics = Credentials(engine), Metrics()
@@ -95,12 +98,17 @@ def create_app(
     metrics.watch_queue(lambda: committer.depth, settings.most_waiting)
     gate = Gate(credentials, now_ms, monotonic)
     rates = RateLimiter(settings.reports_per_minute, settings.burst, monotonic)
+    pruner = _pruner(engine, settings, metrics, now_ms)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         prepare(Report)
         committer.start()
+        if pruner is not None:
+            pruner.start()
         yield
+        if pruner is not None:
+            pruner.stop()
         committer.stop()
 
     app = FastAPI(
@@ -130,6 +138,25 @@ def create_app(
     app.add_middleware(_SecurityHeaders)
     app.add_middleware(CountingRequests, metrics=metrics)
     return app
+
+
+def _pruner(
+    engine: Engine, settings: HubSettings, metrics: Metrics, now_ms: Callable[[], int]
+) -> Pruner | None:
+    if settings.prune_every_s is None:
+        return None
+
+    def failed(error: Exception) -> None:
+        metrics.count_prune_failure()
+        _LOG.warning("the store was not pruned: %s", str(error).partition("\n")[0])
+
+    def pruned(found: Pruned) -> None:
+        metrics.count_pruned(now_ms(), asdict(found))
+
+    # A series that is not there yet has no rate.
+    metrics.count_pruned(0, asdict(Pruned()))
+    told = Told(pruned=pruned, failed=failed)
+    return Pruner(engine, settings.retention, settings.prune_every_s, now_ms, told=told)
 
 
 class _SecurityHeaders:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from edgepack.hub.store.keeping import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +16,13 @@ class HubSettings:
         burst: What a device that was away may send at once.
         most_waiting: Reports that may wait for the disk; more are told to come back.
         secure_cookie: Whether the sign-in cookie goes over TLS only.
+        prune_every_s: Seconds between two turns of dropping what is old; None: never.
+        retention: For how long what is kept, where it is dropped.
     """
 
     reports_per_minute: float = 60.0
     burst: int = 600
     most_waiting: int = 1000
     secure_cookie: bool = False
+    prune_every_s: float | None = None
+    retention: Retention = field(default_factory=Retention)

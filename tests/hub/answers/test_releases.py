@@ -35,6 +35,22 @@ def _answer(rows: list[StandingRow]) -> ReleaseAnswer:
     return release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, rows, {1: CONTEXT}))
 
 
+def test_equal_changes_stand_in_one_order_however_the_store_gives_the_rows() -> None:
+    contexts = {number: replace(CONTEXT, id=number, box_key=f"k{number}") for number in (1, 2, 3)}
+    rows = [
+        standing(box, number, 1000, context_id=context)
+        for context in contexts
+        for box in range(3)
+        for number in SETUPS
+    ]
+    answers = [
+        release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, each, contexts))
+        for each in (rows, rows[::-1])
+    ]
+    assert len(answers[0].changes) > len(contexts)
+    assert answers[0].changes == answers[1].changes
+
+
 def test_nine_boxes_by_hand() -> None:
     # Ratios 1.1 to 1.9; with nine, 2 * (1/512) = 0.0039 <= 0.01, and 2 * (10/512) is too much:
     # the interval is from the lowest to the highest.

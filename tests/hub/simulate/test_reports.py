@@ -11,12 +11,12 @@ from edgepack.hub.simulate.boxes import HOSTILE_TEXTS, Trouble
 from edgepack.hub.simulate.timeline import Plan, benchmarks_of, make_fleet, report_of
 from edgepack.runner.bench.trust import Witness, grade_trust
 
-_PLAN = Plan(seed=7, devices=120, days=20, end_ms=1_790_000_000_000)
+_PLAN = Plan(seed=7, devices=60, days=20, end_ms=1_790_000_000_000)
 
 
 @pytest.fixture(scope="module")
 def reports() -> list[tuple[Trouble | None, Report]]:
-    """All of the fleet's, and every kind of trouble among them: above two thousand."""
+    """All of the fleet's, and every kind of trouble among them: above a thousand."""
     return [
         (box.trouble, report_of(_PLAN, planned))
         for box in make_fleet(_PLAN)
@@ -24,10 +24,10 @@ def reports() -> list[tuple[Trouble | None, Report]]:
     ]
 
 
-def test_thousands_of_reports_are_what_the_schema_asks_for(
+def test_a_thousand_reports_are_what_the_schema_asks_for(
     reports: list[tuple[Trouble | None, Report]],
 ) -> None:
-    assert len(reports) > 2_000
+    assert len(reports) > 1_000
     for trouble, report in reports:
         assert check_report(json.loads(report.to_bytes())) == [], trouble
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edgepack.runner.http.limits import Limits
 from edgepack.runner.http.protocol import Connection
-from tests.runner.http.test_protocol import Hall, Wire, talk
+from tests.runner.http.wires import Hall, Wire, talk
 
 
 def test_a_client_that_has_gone_before_its_answer_ends_its_own_connection_only() -> None:

@@ -7,7 +7,7 @@ which is handed the `Metrics` of its process.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -136,6 +136,17 @@ class Metrics:
         self._queue_limit = Gauge(
             "edgepack_hub_queue_limit_reports", "Reports that may wait at most", registry=here
         )
+        self._pruned = Counter(
+            "edgepack_hub_pruned_rows", "Rows dropped since they are old", ("kind",), registry=here
+        )
+        self._prune_failures = Counter(
+            "edgepack_hub_prune_failures", "Turns of dropping that failed", registry=here
+        )
+        self._prune_moment = Gauge(
+            "edgepack_hub_prune_timestamp_seconds",
+            "When this process last dropped what is old; 0: not yet",
+            registry=here,
+        )
         # A series that is not there yet has no rate; the first refusal would go unseen.
         for outcome in Taken:
             self._reports.labels(outcome)
@@ -168,6 +179,21 @@ class Metrics:
     def count_commit_failure(self, _error: Exception) -> None:
         """Counts a transaction that failed; nothing of it is on disk. The error is for the log."""
         self._commit_failures.inc()
+
+    def count_pruned(self, now_ms: int, rows: Mapping[str, int]) -> None:
+        """Counts what a turn of dropping has dropped.
+
+        Args:
+            now_ms: When it ended.
+            rows: How many, by what they are.
+        """
+        for kind, count in rows.items():
+            self._pruned.labels(kind).inc(count)
+        self._prune_moment.set(now_ms / 1000)
+
+    def count_prune_failure(self) -> None:
+        """Counts a turn of dropping that failed; the error is for the log."""
+        self._prune_failures.inc()
 
     def watch_queue(self, depth: Callable[[], int], limit: int) -> None:
         """Says where the queue's depth is read when Prometheus asks.

@@ -85,6 +85,10 @@ def test_an_offset_is_inside_the_body(text: str) -> None:
     assert 0 <= int(offset) <= len(text.encode())
 
 
-@given(document=st.dictionaries(st.text(), st.recursive(st.integers() | st.text(), st.lists)))
+@given(
+    document=st.dictionaries(
+        st.text(), st.recursive(st.integers() | st.text(), st.lists, max_leaves=10), max_size=5
+    )
+)
 def test_json_is_read_as_json(document: dict[str, object]) -> None:
     assert parse_document(json.dumps(document).encode()) == document
