@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from edgepack.build.artifacts import Gate
 from edgepack.build.data.conditions import Condition, parse_condition
 from edgepack.build.data.interactions import DataSource
+from edgepack.build.data.plain import Layout
 from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture
 from edgepack.build.projects.project import (
@@ -115,14 +117,20 @@ def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:
         return shop
     log = DataSource(
         path=directory / source,
-        session=table.text("session"),
-        item=table.text("item"),
-        order=table.text("order"),
-        time_format=table.optional_text("time_format"),
+        layout=table.choice("layout", Layout, Layout.TABLE),
         delimiter=table.optional_text("delimiter"),
         member=table.optional_text("member"),
-        conditions=_read_conditions(table),
     )
+    # Without a header there are no columns to name: such keys are unknown there.
+    if log.layout is Layout.TABLE:
+        log = replace(
+            log,
+            session=table.text("session"),
+            item=table.text("item"),
+            order=table.text("order"),
+            time_format=table.optional_text("time_format"),
+            conditions=_read_conditions(table),
+        )
     if log.delimiter is not None and len(log.delimiter) != 1:
         table.problem("delimiter", f"got '{log.delimiter}', expected one character")
     table.refuse_unknown()
