@@ -105,6 +105,15 @@ def data_options(command: _Command) -> _Command:
     return command
 
 
+def recipe_option(command: _Command) -> _Command:
+    """Adds `--recipe NAME`."""
+    return click.option(
+        "--recipe",
+        metavar="NAME",
+        help="Train by one of the model project's recipes, made for other kinds of logs.",
+    )(command)
+
+
 def open_cache(cache_dir: Path | None) -> Cache:
     """Opens the cache an option or the environment names, and tidies it.
 
