@@ -25,6 +25,7 @@ from edgepack.cli.options import (
     model_folders,
     model_options,
     open_cache,
+    recipe_option,
     target_folders,
 )
 from edgepack.cli.progress import shown_progress
@@ -83,6 +84,7 @@ _COLOURS = {"chosen": "bold green", "passed": "green", "not run": "yellow"}
     help="Choose by what boxes reported to this hub.  [default: $EDGEPACK_HUB]",
 )
 @token_option
+@recipe_option
 @data_options
 @jobs_option
 @cache_option
@@ -122,6 +124,7 @@ def _request(
     *,
     model: str,
     samples: Path | None,
+    recipe: str | None,
     targets: tuple[str, ...],
     out: Path,
     runtime: str | None,
@@ -140,7 +143,9 @@ def _request(
     from edgepack.build.pipeline.request import BuildRequest, ModelRequest
 
     request = BuildRequest(
-        model=ModelRequest(model, data_source(**data), samples, search=model_folders()),
+        model=ModelRequest(
+            model, data_source(**data), samples, search=model_folders(), recipe=recipe
+        ),
         targets=targets,
         out=out,
         runtime=RuntimeName(runtime) if runtime else None,

@@ -23,6 +23,7 @@ from edgepack.cli.options import (
     model_folders,
     model_options,
     open_cache,
+    recipe_option,
 )
 from edgepack.cli.progress import shown_progress
 from edgepack.formats.errors import ConversionError
@@ -40,6 +41,7 @@ from edgepack.formats.variants import ALL_VARIANTS, parse_variant_name
     metavar="DIR",
     help="Where the model files are written.",
 )
+@recipe_option
 @data_options
 @jobs_option
 @cache_option
@@ -47,6 +49,7 @@ from edgepack.formats.variants import ALL_VARIANTS, parse_variant_name
 def convert(
     model: str,
     samples: Path | None,
+    recipe: str | None,
     variants: tuple[str, ...],
     out: Path,
     jobs: int,
@@ -68,7 +71,9 @@ def convert(
     from edgepack.build.whole_file import place_whole
 
     specs = tuple(parse_variant_name(name) for name in variants) or ALL_VARIANTS
-    request = ModelRequest(model, data_source(**data), samples, search=model_folders())
+    request = ModelRequest(
+        model, data_source(**data), samples, search=model_folders(), recipe=recipe
+    )
     cache = open_cache(cache_dir)
     check_out(out)
     with shown_progress() as progress:

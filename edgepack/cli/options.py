@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -74,6 +75,14 @@ def data_options(command: _Command) -> _Command:
             metavar="FILE",
             help="Interaction log: CSV or TSV, plain, .gz, .xz or in a .zip; or Parquet.",
         ),
+        click.option(
+            "--layout",
+            type=click.Choice(["table", "pairs", "sequences"]),
+            default="table",
+            show_default=True,
+            help="A header and columns; or no header and lines of `user item`, or of "
+            "`user item item …`, oldest first.",
+        ),
         click.option("--session", metavar="COL", help="Column of the session or user id."),
         click.option("--item", metavar="COL", help="Column of the item id."),
         click.option("--order", metavar="COL", help="Column that orders a session's events."),
@@ -94,6 +103,15 @@ def data_options(command: _Command) -> _Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def recipe_option(command: _Command) -> _Command:
+    """Adds `--recipe NAME`."""
+    return click.option(
+        "--recipe",
+        metavar="NAME",
+        help="Train by one of the model project's recipes, made for other kinds of logs.",
+    )(command)
 
 
 def open_cache(cache_dir: Path | None) -> Cache:
@@ -129,6 +147,7 @@ def _folders(kind: Literal["models", "targets"]) -> tuple[Path, ...]:
 def data_source(
     data: Path | None,
     *,
+    layout: str,
     session: str | None,
     item: str | None,
     order: str | None,
@@ -143,33 +162,41 @@ def data_source(
         The source, or None without `--data`: the model project says then what it learns from.
 
     Raises:
-        click.UsageError: A column is not named, or the columns are named without a file.
+        click.UsageError: A column is not named, or columns are named without a file or for one
+            that has none.
     """
     columns = {"--session": session, "--item": item, "--order": order}
+    given = [name for name, value in columns.items() if value]
     others = [time_format, delimiter, member, *where]
     if data is None:
-        given = [name for name, value in columns.items() if value]
-        if given or any(others):
+        if given or any(others) or layout != "table":
             raise click.UsageError("columns and conditions need the log they belong to: --data")
         return None
-    missing = [name for name, value in columns.items() if not value]
+
+    from edgepack.build.data.interactions import DataSource
+    from edgepack.build.data.plain import Layout
+
+    plain = DataSource(data, delimiter=delimiter, member=member, layout=Layout(layout))
+    if plain.layout is not Layout.TABLE:
+        given += ["--time-format"] * bool(time_format) + ["--where"] * bool(where)
+        if given:
+            raise click.UsageError(f"a log of --layout {layout} has no columns: {', '.join(given)}")
+        return plain
+    missing = [name for name in columns if name not in given]
     if missing:
         raise click.UsageError(f"--data also needs {', '.join(missing)}: which columns to read")
 
     from edgepack.build.data.conditions import parse_condition
-    from edgepack.build.data.interactions import DataSource
 
     try:
         conditions = tuple(parse_condition(text) for text in where)
     except ValueError as error:
         raise click.UsageError(f"--where: {error}") from error
-    return DataSource(
-        path=data,
+    return replace(
+        plain,
         session=str(session),
         item=str(item),
         order=str(order),
         time_format=time_format,
-        delimiter=delimiter,
-        member=member,
         conditions=conditions,
     )

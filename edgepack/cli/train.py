@@ -15,6 +15,7 @@ from edgepack.cli.options import (
     json_option,
     model_folders,
     open_cache,
+    recipe_option,
 )
 from edgepack.cli.progress import shown_progress
 
@@ -27,10 +28,13 @@ _LEARNERS = {"popularity": "popularity", "markov": "first-order Markov", "model"
 
 @click.command()
 @click.option("--model", default="session", show_default=True, help="Model project, or its folder.")
+@recipe_option
 @data_options
 @cache_option
 @json_option
-def train(model: str, cache_dir: Path | None, as_json: bool, **data: Any) -> None:
+def train(
+    model: str, recipe: str | None, cache_dir: Path | None, as_json: bool, **data: Any
+) -> None:
     """Train a model project and show it beside baselines.
 
     Without --data the project's own source is used: for the shipped projects a generated
@@ -44,8 +48,9 @@ def train(model: str, cache_dir: Path | None, as_json: bool, **data: Any) -> Non
     """
     from edgepack.build.pipeline.model import obtain_model
     from edgepack.build.pipeline.request import ModelRequest
+    from edgepack.build.projects import load_project
 
-    request = ModelRequest(model, data_source(**data), search=model_folders())
+    request = ModelRequest(model, data_source(**data), search=model_folders(), recipe=recipe)
     cache = open_cache(cache_dir)
     with shown_progress() as progress:
         trained = obtain_model(request, cache, progress)
@@ -62,6 +67,9 @@ def train(model: str, cache_dir: Path | None, as_json: bool, **data: Any) -> Non
         return
     make_console().print(comparison(trained))
     click.echo(f"the trained model is in {trained.directory}")
+    if recipe is None and request.source is not None:
+        for name, purpose in load_project(model, request.search).recipes.items():
+            click.echo(f"for {purpose}: --recipe {name}")
 
 
 def comparison(trained: TrainedModel) -> Any:

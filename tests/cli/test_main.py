@@ -112,6 +112,16 @@ def test_a_log_without_columns_names_those_that_lack(
     assert "--session, --order" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option", [["--session", "a"], ["--where", "a > 1"], ["--time-format", "%Y"]]
+)
+def test_a_log_without_a_header_has_no_columns_to_name(
+    capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert _status(["train", "--data", "x.txt", "--layout", "pairs", *option]) == 2
+    assert f"--layout pairs has no columns: {option[0]}" in capsys.readouterr().err
+
+
 def test_every_command_with_a_cache_removes_what_a_killed_build_left(tmp_path: Path) -> None:
     abandoned = tmp_path / "tmp" / "root-0123456789abcdef"
     abandoned.mkdir(parents=True)

@@ -9,6 +9,7 @@ import hashlib
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.build.data.conditions import Condition
+from edgepack.build.data.plain import Layout, open_plain_rows
 from edgepack.build.data.source import check_readable, data_error, open_rows
 from edgepack.formats.errors import ConfigError, Problem
 
@@ -31,23 +33,26 @@ class DataSource:
 
     Attributes:
         path: The file.
-        session: Column of the session or user id.
+        session: Column of the session or user id. A log without a header has no columns: there
+            these are what errors call its fields.
         item: Column of the item id.
         order: Column that orders the events of one session: a number or a time.
         time_format: strptime format of `order`; None for numbers and ISO 8601.
         delimiter: Field separator; None to find it.
         member: File inside a `.zip`; None when there is only one.
         conditions: Rows that fail one of these are dropped and counted.
+        layout: A table with a header, or lines without one.
     """
 
     path: Path
-    session: str
-    item: str
-    order: str
+    session: str = "user"
+    item: str = "item"
+    order: str = "line"
     time_format: str | None = None
     delimiter: str | None = None
     member: str | None = None
     conditions: tuple[Condition, ...] = ()
+    layout: Layout = Layout.TABLE
 
     def to_key(self) -> dict[str, Any]:
         """All that decides what is read, for a cache key: the file's sha256, not its path."""
@@ -60,6 +65,8 @@ class DataSource:
             "delimiter": self.delimiter,
             "member": self.member,
             "where": [str(condition) for condition in self.conditions],
+            # Left out for a table: what was learnt from one before is found again.
+            **({} if self.layout is Layout.TABLE else {"layout": str(self.layout)}),
         }
 
 
@@ -108,15 +115,22 @@ def load_interactions(source: DataSource) -> Interactions:
 
     Raises:
         ConfigError: Missing or damaged file, missing column, ids without a value, an order that
-            is no number and no time, no rows, or a single item.
+            is no number and no time, no rows, a single item, or a line of another layout.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
-    columns = [source.session, source.item, source.order]
-    columns += [condition.column for condition in source.conditions]
     reader = _Reader(source)
-    with open_rows(source.path, columns, delimiter=source.delimiter, member=source.member) as rows:
+    with _opened(source) as rows:
         reader.read(rows)
     return reader.finish()
+
+
+def _opened(source: DataSource) -> AbstractContextManager[Iterator[list[str]]]:
+    options = {"delimiter": source.delimiter, "member": source.member}
+    if source.layout is not Layout.TABLE:
+        return open_plain_rows(source.path, source.layout, **options)
+    columns = [source.session, source.item, source.order]
+    columns += [condition.column for condition in source.conditions]
+    return open_rows(source.path, columns, **options)
 
 
 @dataclass(slots=True)
@@ -214,7 +228,9 @@ class _Reader:
                 where,
                 f"{count} of {self.rows} rows have no id (NaN or empty), the first is "
                 f"data row {first}",
-                f"drop them: --where \"{column} != ''\"",
+                f"drop them: --where \"{column} != ''\""
+                if source.layout is Layout.TABLE
+                else "give it an id, or leave its lines out",
             )
         expected = (
             f"a time like '{source.time_format}'"

@@ -52,13 +52,33 @@ def open_rows(
         ConfigError: The file is missing, empty, damaged or without one of the columns.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
+    if path.suffix.lower() in (".parquet", ".pq"):
+        check_readable(path)
+        yield _parquet_rows(path, columns)
+    else:
+        with open_text(path, member) as text:
+            try:
+                yield _csv_rows(path, text, columns, delimiter)
+            except csv.Error as error:
+                hint = "check --delimiter"
+                raise data_error(path, "", f"not a CSV file: {error}", hint) from error
+
+
+@contextmanager
+def open_text(path: Path, member: str | None = None) -> Iterator[IO[str]]:
+    """Opens a log as text, out of its packing. What goes wrong while it is read ends here too.
+
+    Args:
+        path: A text file, plain, `.gz`, `.xz` or in a `.zip`.
+        member: Which file of a `.zip` to read; needed when it holds several.
+
+    Raises:
+        ConfigError: The file is missing, empty, damaged or not UTF-8.
+    """
     check_readable(path)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            yield _parquet_rows(path, columns)
-        else:
-            with _open_text(path, member) as text:
-                yield _csv_rows(path, text, columns, delimiter)
+        with _unpacked(path, member) as text:
+            yield text
     except _PACKING_ERRORS as error:
         raise data_error(
             path, "", f"the archive is damaged: {error}", "copy or download the file again"
@@ -70,8 +90,6 @@ def open_rows(
             f"not UTF-8 text (byte {error.start} of a block: {error.reason})",
             f"convert it first: iconv -f latin1 -t utf-8 '{path.name}' > utf8.csv",
         ) from error
-    except csv.Error as error:
-        raise data_error(path, "", f"not a CSV file: {error}", "check --delimiter") from error
 
 
 def check_readable(path: Path) -> None:
@@ -102,7 +120,7 @@ def _similar_names(path: Path) -> str:
 
 
 @contextmanager
-def _open_text(path: Path, member: str | None) -> Iterator[IO[str]]:
+def _unpacked(path: Path, member: str | None) -> Iterator[IO[str]]:
     suffix = path.suffix.lower()
     if member is not None and suffix != ".zip":
         raise data_error(path, "member", f"'{member}' was asked for, but this is no .zip file")

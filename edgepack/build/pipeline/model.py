@@ -47,10 +47,11 @@ def obtain_model(request: ModelRequest, cache: Cache, progress: Progress) -> Tra
     """
     path = Path(request.model)
     if looks_like_model(path):
-        if request.source is not None:
+        unfit = "--data" if request.source is not None else "--recipe" if request.recipe else None
+        if unfit is not None:
             raise ConfigError(
-                f"{path} is a finished model and is not trained, but --data was given",
-                hint="leave --data out, or name a model project with --model",
+                f"{path} is a finished model and is not trained, but {unfit} was given",
+                hint=f"leave {unfit} out, or name a model project with --model",
             )
         return load_user_model(path, request.samples, cache, request.gate)
     if request.samples is not None:
@@ -59,5 +60,5 @@ def obtain_model(request: ModelRequest, cache: Cache, progress: Progress) -> Tra
             "belongs to a model file",
             hint="leave --samples out, or give --model a .keras, .h5 or .onnx file",
         )
-    project = load_project(request.model, request.search)
+    project = load_project(request.model, request.search, request.recipe)
     return train(project, request.source, cache, progress)

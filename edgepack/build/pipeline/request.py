@@ -27,6 +27,7 @@ class ModelRequest:
         samples: A user's own model's sample inputs, an npz.
         gate: Replaces the gate of a user's own model; None for the default.
         search: Folders of model projects, the user's own first.
+        recipe: Which of a project's recipes to train by; None for none.
     """
 
     model: str
@@ -34,6 +35,7 @@ class ModelRequest:
     samples: Path | None = None
     gate: Gate | None = None
     search: tuple[Path, ...] = ()
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,17 +34,18 @@ def find_projects(search: Sequence[Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load_project(name_or_dir: str, search: Sequence[Path]) -> Project:
+def load_project(name_or_dir: str, search: Sequence[Path], recipe: str | None = None) -> Project:
     """Loads a project by name, by folder or by the path of its model.toml.
 
     Args:
         name_or_dir: A name is looked up; anything with a slash, and any folder that holds a
             model.toml, is a path.
         search: Folders of projects, the user's own first.
+        recipe: Which of its recipes to follow; None for none.
 
     Raises:
-        ConfigError: There is no such project (with a suggestion and the list), or its file has
-            problems (all of them).
+        ConfigError: There is no such project or recipe (with a suggestion and the list), or its
+            file has problems (all of them).
     """
     file = _find_file(name_or_dir, search)
     try:
@@ -57,7 +58,7 @@ def load_project(name_or_dir: str, search: Sequence[Path]) -> Project:
         raise ConfigError(f"{file}: not UTF-8 text (byte {error.start})") from error
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{file}: larger than {_MAX_BYTES} bytes, so no model project")
-    return parse_project(text, file)
+    return parse_project(text, file, recipe)
 
 
 def _find_file(name_or_dir: str, search: Sequence[Path]) -> Path:

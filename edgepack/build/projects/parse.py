@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from edgepack.build.artifacts import Gate
 from edgepack.build.data.conditions import Condition, parse_condition
 from edgepack.build.data.interactions import DataSource
+from edgepack.build.data.plain import Layout
 from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture
 from edgepack.build.projects.project import (
@@ -32,26 +34,83 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_]{0,63}")
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def parse_project(text: str, file: Path) -> Project:
+#: What a recipe may say; the rest of a project does not depend on the kind of log.
+_RECIPE_TABLES = ("architecture", "training")
+
+
+def parse_project(text: str, file: Path, recipe: str | None = None) -> Project:
     """Reads a model project.
 
     Args:
         text: The TOML.
         file: Where it came from; named in errors, and relative data paths start beside it.
+        recipe: Which of its recipes to follow; None for none.
 
     Raises:
-        ConfigError: It is no TOML, or with every unknown key, missing key, wrong type and value
-            out of range.
+        ConfigError: It is no TOML, there is no such recipe, or with every unknown key, missing
+            key, wrong type and value out of range, also of the recipes that are not followed.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
     problems: list[Problem] = []
-    project = _read_project(_Table(document, "", problems), file)
+    top = _Table(document, "", problems)
+    overlays = _read_recipes(top.table("recipes"))
+    project = _read_project(top, file)
+    # A recipe is read over a sound project only, so that what is wrong is the recipe's.
+    recipes = {} if problems else _apply_recipes(document, overlays, file, problems)
     if problems:
         raise ConfigError.from_problems(str(file), problems)
-    return project
+    if recipe is not None and recipe not in recipes:
+        raise ConfigError(
+            f"'{project.name}' has no recipe '{recipe}'{did_you_mean(recipe, recipes)}",
+            hint=f"recipes there are: {', '.join(recipes) or 'none'}",
+        )
+    chosen = project if recipe is None else replace(recipes[recipe], recipe=recipe)
+    return replace(chosen, recipes={name: each.describes for name, each in overlays.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Overlay:
+    """What a recipe says in the place of the project's own."""
+
+    describes: str
+    tables: Mapping[str, Any]
+
+
+def _read_recipes(table: _Table) -> dict[str, _Overlay]:
+    found: dict[str, _Overlay] = {}
+    for name in table.names():
+        each = table.table(name)
+        if not _NAME.fullmatch(name):
+            table.problem(name, "expected a name of small letters, digits, '-' and '_'")
+        tables: dict[str, Any] = {key: each.table(key).values() for key in _RECIPE_TABLES}
+        if "name" in tables["architecture"]:
+            each.problem("architecture.name", "a recipe cannot change the architecture")
+        length = each.optional_integer("sequence_length")
+        if length is not None:
+            tables["sequence_length"] = length
+        found[name] = _Overlay(each.text("for"), tables)
+        each.refuse_unknown()
+    return found
+
+
+def _apply_recipes(
+    document: Mapping[str, Any],
+    overlays: Mapping[str, _Overlay],
+    file: Path,
+    problems: list[Problem],
+) -> dict[str, Project]:
+    found: dict[str, Project] = {}
+    for name, overlay in overlays.items():
+        merged = {key: value for key, value in document.items() if key != "recipes"}
+        for key, value in overlay.tables.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        own: list[Problem] = []
+        found[name] = _read_project(_Table(merged, "", own), file)
+        problems += [replace(each, where=f"recipes.{name}.{each.where}") for each in own]
+    return found
 
 
 def _read_project(top: _Table, file: Path) -> Project:
@@ -115,14 +174,20 @@ def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:
         return shop
     log = DataSource(
         path=directory / source,
-        session=table.text("session"),
-        item=table.text("item"),
-        order=table.text("order"),
-        time_format=table.optional_text("time_format"),
+        layout=table.choice("layout", Layout, Layout.TABLE),
         delimiter=table.optional_text("delimiter"),
         member=table.optional_text("member"),
-        conditions=_read_conditions(table),
     )
+    # Without a header there are no columns to name: such keys are unknown there.
+    if log.layout is Layout.TABLE:
+        log = replace(
+            log,
+            session=table.text("session"),
+            item=table.text("item"),
+            order=table.text("order"),
+            time_format=table.optional_text("time_format"),
+            conditions=_read_conditions(table),
+        )
     if log.delimiter is not None and len(log.delimiter) != 1:
         table.problem("delimiter", f"got '{log.delimiter}', expected one character")
     table.refuse_unknown()
@@ -179,6 +244,12 @@ class _Table:
         self._asked: set[str] = set()
         self.problems = problems
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._values)
+
+    def values(self) -> Mapping[str, Any]:
+        return self._values
+
     def problem(self, key: str, message: str, hint: str | None = None) -> None:
         self.problems.append(Problem(f"{self._path}{key}", message, hint))
 
@@ -226,6 +297,12 @@ class _Table:
             return default
         if not low <= value <= high:
             self.problem(key, f"got {value}, expected {low} to {high}")
+        return value
+
+    def optional_integer(self, key: str) -> int | None:
+        self._asked.add(key)
+        # Whether it is one, and how large, is seen where it is used.
+        value: int | None = self._values.get(key)
         return value
 
     def number(self, key: str, default: float, *, low: float, high: float) -> float:

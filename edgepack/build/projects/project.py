@@ -98,6 +98,8 @@ class Project:
         training: How it is trained.
         calibration_samples: Histories kept for calibrating int8 variants.
         gate: What a variant must keep of the fp32 model's quality.
+        recipe: The recipe that is followed; None for none.
+        recipes: What each of the project's recipes is for, by name.
     """
 
     name: str
@@ -111,11 +113,14 @@ class Project:
     training: TrainingSettings
     calibration_samples: int
     gate: Gate
+    recipe: str | None = None
+    recipes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def training_key(self) -> dict[str, Any]:
         """All that decides what training gives, data apart: a cache key's part.
 
-        Name, version, top_k and gate are not in it: changing them trains nothing anew.
+        Name, version, top_k, gate and the recipe's name are not in it: changing them trains
+        nothing anew.
         """
         return {
             "architecture": self.architecture.value,

@@ -73,6 +73,8 @@ def test_a_tensor_project_is_told_to_give_the_file() -> None:
         ('source = "a.csv"\nsession = "s"\nitem = 3', "data.item: got 3, expected text"),
         ('source = "synthetic"\nsession = "s"', "data.session: unknown key"),
         ('source = "synthetic"\nitems = 3', "data.items: got 3, expected 40"),
+        ('source = "a.txt"\nlayout = "pairs"\nsession = "s"', "data.session: unknown key"),
+        ('source = "a.txt"\nlayout = "pear"', "data.layout: got 'pear', expected one of table"),
         ('source = "a.csv"\ndelimiter = ",,"', "data.delimiter: got ',,', expected one character"),
         ('source = "a.csv"\nwhere = ["Quantity"]', "data.where: 'Quantity' is not COLUMN OP VALUE"),
         ('source = "a.csv"\nwhere = "a > 1"', "data.where: got 'a > 1', expected a list of texts"),
