@@ -37,13 +37,37 @@ def layer_names(names: Sequence[str], operators: Sequence[str]) -> list[str]:
     root = _root(paths)
     counted = bool(root and _COUNTED.match(root))
     found = []
+    calls: dict[str, list[str]] = {}
     for place, (path, operator) in enumerate(zip(paths, operators, strict=True)):
         inner = path[1:] if root and path[:1] == [root] else path
         if not inner or _NUMBERED.match(inner[-1]):
             found.append(f"{operator} {place}")
-        else:
-            found.append(_layer(inner, counted=counted))
+            continue
+        layer = _layer(inner, counted=counted)
+        # A table that embeds the history and scores it is one layer and two places.
+        times = calls.setdefault(layer, [])
+        if len(inner) > 1 and inner[0] not in times:
+            times.append(inner[0])
+        call = times.index(inner[0]) if len(inner) > 1 else 0
+        found.append(f"{layer} (call {call + 1})" if call else layer)
     return found
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Returns the names with a number at those that come again, so that each is one."""
+    seen: Counter[str] = Counter()
+    again = Counter(names)
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} [{seen[name]}]" if again[name] > 1 else name)
+    return found
+
+
+def tensor_name(name: str, layer: str, role: str) -> str:
+    """Returns what a tensor is called: by its exporter, or after its layer where that is mute."""
+    path = _path(name)
+    return "/".join(path) if path and not _NUMBERED.match(path[-1]) else f"{layer} {role}"
 
 
 def _path(name: str) -> list[str]:

@@ -56,9 +56,13 @@ class Pair:
         for here, there in places:
             if here < 0 or there < 0:
                 continue
+            wanted = one.tensors[int(here)].type
             source = source_of(self.variant, makers, int(there))
-            kinds = {other.tensors[int(there)].type, other.tensors[source].type}
-            if kinds != {one.tensors[int(here)].type}:
+            # What another operator rounded is that one's doing; a constant is its reader's.
+            kinds = {other.tensors[int(there)].type}
+            if is_constant(self.variant, source):
+                kinds.add(other.tensors[source].type)
+            if kinds != {wanted}:
                 return True
         return False
 
