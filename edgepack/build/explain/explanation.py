@@ -130,7 +130,7 @@ class Explanation:
             "explain_version": VERSION,
             "model": self.model,
             "version": self.model_version,
-            "kind": str(self.kind),
+            "kind": self.kind,
             "variant": self.variant,
             "sha256": self.sha256,
             "bytes": self.size_bytes,

@@ -137,7 +137,7 @@ class TfliteSubject:
         """Compares the constants of operators that are quantised."""
         twin, variant = self._pair.twin.subgraphs[0], self._pair.variant.subgraphs[0]
         makers = makers_of(variant)
-        seen: dict[tuple[int, int], SeenTensor] = {}
+        seen: dict[tuple[int, int, str], SeenTensor] = {}
         for number in sorted(self._quantised):
             here = twin.operators[number].inputs
             there = variant.operators[self._pair.operators[number]].inputs
@@ -148,14 +148,15 @@ class TfliteSubject:
                 expected = constant(self._pair.twin, twin.tensors[int(a)])
                 grid = self._grid(place)
                 values = constant(self._pair.variant, variant.tensors[place])
-                if expected is None or values is None or grid is None or (int(a), place) in seen:
+                # A table that embeds and scores is a constant of two layers.
+                key = int(a), place, self._layers[number]
+                if expected is None or values is None or grid is None or key in seen:
                     continue
                 if expected.shape != values.shape or expected.dtype != np.float32:
                     continue
                 sums = ErrorSums(grid)
                 sums.add(expected, grid.dequantised(values))
-                layer = self._layers[number]
-                seen[int(a), place] = self._seen(int(a), place, layer, "weights", sums)
+                seen[key] = self._seen(*key, "weights", sums)
         return list(seen.values())
 
     def _seen(self, here: int, there: int, layer: str, role: str, sums: ErrorSums) -> SeenTensor:
