@@ -94,11 +94,8 @@ def _layer(path: Sequence[str], *, counted: bool) -> str:
         return path[-1]
     if not counted:
         return _SEPARATOR.join(scopes[:_DEPTH])
-    kept = [scopes[0]]
-    for scope in scopes[1:_DEPTH]:
-        # A layer inside a layer is counted like the model; `moments` is only a name.
-        if _COUNTED.match(scope):
-            kept.append(scope)
+    # A layer inside a layer is counted like the model; `moments` is only a name.
+    kept = [scopes[0], *(scope for scope in scopes[1:_DEPTH] if _COUNTED.match(scope))]
     return _SEPARATOR.join(_without_count(scope) for scope in kept)
 
 

@@ -20,7 +20,7 @@ from edgepack.build.explain.timing import Span
 #: What no page may hold as it is; a name of these would end a line or hide what follows.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _QUOTED: Final = re.compile(r"`([^`]+)`")
-_NONE: Final = '<span class="none">–<span class="hidden"> not measured</span></span>'
+_NONE: Final = '<span class="none">-<span class="hidden"> not measured</span></span>'
 
 
 def write_page(found: Explanation) -> bytes:
@@ -133,7 +133,7 @@ def _tensors(found: Explanation) -> str:
 
 def _tensor(tensor: SeenTensor) -> str:
     figures = tensor.figures
-    shape = " × ".join(str(n) for n in tensor.shape)
+    shape = " by ".join(str(n) for n in tensor.shape)
     cells = [
         _code(tensor.layer),
         _text(f"{tensor.dtype} {shape}"),

@@ -166,7 +166,11 @@ class _Mixing:
 
     def _options(self, whose: str, options: Any) -> Any:
         """Copies an operator's options; a loop's name the graphs of its condition and body."""
-        names = [name for name in (vars(options) if options is not None else ()) if name.endswith("ubgraphIndex")]
+        names = [
+            name
+            for name in (vars(options) if options is not None else ())
+            if name.endswith("ubgraphIndex")
+        ]
         if options is None or not names:
             return options
         options = copy.copy(options)

@@ -95,9 +95,7 @@ def pair_up(twin: Any, variant: Any, names: Sequence[str]) -> Pair:
         waiting += [(int(a), int(b)) for a, b in inputs if a >= 0 and b >= 0]
     kinds = [operator_name(twin, each) for each in one.operators]
     outputs = [names[int(each.outputs[0])] if names else "" for each in one.operators]
-    return Pair(
-        twin, variant, operators, tensors, tuple(layer_names(outputs, kinds)), tuple(names)
-    )
+    return Pair(twin, variant, operators, tensors, tuple(layer_names(outputs, kinds)), tuple(names))
 
 
 def makers_of(graph: Any) -> dict[int, int]:

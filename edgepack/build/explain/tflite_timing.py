@@ -33,9 +33,7 @@ _LEAST_ROUNDS: Final = 15
 _MOST_ROUNDS: Final = 1001
 
 
-def time_layers(
-    model: Any, layers: Sequence[str], rows: Rows, *, seconds: float
-) -> Timing:
+def time_layers(model: Any, layers: Sequence[str], rows: Rows, *, seconds: float) -> Timing:
     """Times a file's layers on one thread.
 
     Args:
