@@ -6,7 +6,7 @@ Used by the command line.
 
 from __future__ import annotations
 
-from edgepack.build.explain.explain import Settings, explain
+from edgepack.build.explain.asking import Settings, explain
 from edgepack.build.explain.explanation import Explanation
 
 __all__ = ["Explanation", "Settings", "explain"]

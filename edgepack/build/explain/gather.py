@@ -1,6 +1,6 @@
 """Puts the answers about a variant together and says in words what they come to.
 
-It is not aware of processes or files. Used by `edgepack.build.explain.explain`.
+It is not aware of processes or files. Used by `edgepack.build.explain.asking`.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class OnnxSubject:
         Returns:
             Layer by node; a node that belongs to none is left out.
         """
-        found = {}
+        found: dict[str, str] = {}
         back = {rounded: name for name, rounded in self._pair.rounded.items()}
         owner: dict[str, str] = {}
         for number, node in enumerate(self._pair.twin.graph.node):

@@ -30,6 +30,9 @@ from edgepack.formats.variants import Format
 #: Runs a job and says how its process ended; replaced by a simulator in tests.
 Runner = Callable[[ExplainJob, Limits], ChildResult]
 
+#: Gives the folder of a variant's fp32 twin.
+Twin = Callable[[TrainedModel, ConvertedVariant, Cache], Path]
+
 #: Raised when an answer's meaning changes, so that caches do not serve the older one.
 _ANSWERS_VERSION: Final = 1
 _TASK: Final = "Quantising one layer at a time"
@@ -64,6 +67,7 @@ def explain(
     limits: Limits | None = None,
     progress: Progress | None = None,
     runner: Runner | None = None,
+    twin: Twin = float_twin,
 ) -> Explanation:
     """Looks into one variant.
 
@@ -75,6 +79,7 @@ def explain(
         limits: What one process may take; its time is that of the settings and some more.
         progress: Told of each layer.
         runner: Starts the processes.
+        twin: Gives the fp32 graph the variant was made from.
 
     Raises:
         ConversionError: The variant could not be made, its fp32 twin neither, or the two have
@@ -83,8 +88,8 @@ def explain(
     if variant.path is None:
         raise ConversionError(f"{variant.spec.name} could not be made: {variant.failure}")
     progress = progress or SilentProgress()
-    asking = _Asking(model, variant, cache, settings or Settings(), limits or Limits(), progress)
-    asking.runner = runner or start_worker
+    job, key = _job(model, variant, twin(model, variant, cache), settings or Settings())
+    asking = _Asking(job, key, cache, limits or Limits(), progress, runner or start_worker)
     progress.start("Looking at every tensor")
     look = asking.look()
     progress.finish("Looking at every tensor")
@@ -92,6 +97,14 @@ def explain(
     damages = asking.damages(look)
     answers = Answers(look, damages, timing, reason)
     return gather(model, variant, answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked, and how long the timing of it may take."""
+
+    job: ExplainJob
+    timing_s: float
 
 
 def start_worker(job: ExplainJob, limits: Limits) -> ChildResult:
@@ -106,50 +119,56 @@ def start_worker(job: ExplainJob, limits: Limits) -> ChildResult:
     )
 
 
+def _job(
+    model: TrainedModel, variant: ConvertedVariant, folder: Path, settings: Settings
+) -> tuple[_Job, dict[str, Any]]:
+    """Returns the question about a variant, and what its answers depend on."""
+    if variant.path is None:
+        raise AssertionError("a variant that was made has a file")
+    stem = "twin" if variant.spec.format is Format.TFLITE else "base"
+    job = ExplainJob(
+        question=Question.LOOK,
+        format=variant.spec.format,
+        twin=folder / f"{stem}{variant.spec.format.suffix}",
+        names=folder / f"{stem}.names.json",
+        variant=variant.path,
+        samples=model.samples_path,
+        ranks=model.kind == "recommender",
+        rows=settings.rows,
+        by_operator=settings.by_operator,
+        seconds=settings.seconds,
+    )
+    key = {
+        "answers": _ANSWERS_VERSION,
+        "twin": folder.name,
+        "variant": variant.sha256,
+        "samples": model.samples_sha256,
+        "rows": settings.rows,
+        "by_operator": settings.by_operator,
+        "tools": tool_versions(),
+    }
+    return _Job(job, settings.timing_s), key
+
+
 class _Asking:
     """One variant's questions."""
 
     def __init__(
         self,
-        model: TrainedModel,
-        variant: ConvertedVariant,
+        asked: _Job,
+        key: dict[str, Any],
         cache: Cache,
-        settings: Settings,
         limits: Limits,
         progress: Progress,
+        runner: Runner,
     ) -> None:
-        if variant.path is None:
-            raise AssertionError("a variant that was made has a file")
-        self.runner: Runner = start_worker
+        self._job = asked.job
+        self._timing_s = asked.timing_s
+        self._key = key
         self._cache = cache
-        self._settings = settings
         self._limits = limits
         self._progress = progress
-        self._name = variant.spec.name
-        folder = float_twin(model, variant, cache)
-        tflite = variant.spec.format is Format.TFLITE
-        stem = "twin" if tflite else "base"
-        self._job = ExplainJob(
-            question=Question.LOOK,
-            format=variant.spec.format,
-            twin=folder / f"{stem}{variant.spec.format.suffix}",
-            names=folder / f"{stem}.names.json",
-            variant=variant.path,
-            samples=model.samples_path,
-            ranks=model.kind == "recommender",
-            rows=settings.rows,
-            by_operator=settings.by_operator,
-            seconds=settings.seconds,
-        )
-        self._key = {
-            "answers": _ANSWERS_VERSION,
-            "twin": folder.name,
-            "variant": variant.sha256,
-            "samples": model.samples_sha256,
-            "rows": settings.rows,
-            "by_operator": settings.by_operator,
-            "tools": tool_versions(),
-        }
+        self._runner = runner
 
     def look(self) -> dict[str, Any]:
         """Returns the layers, the tensors' errors and what the whole variant loses."""
@@ -158,7 +177,7 @@ class _Asking:
             answer, ended = self._ask(replace(self._job, out=draft))
             if answer is None or "failure" in answer:
                 said = (answer or {}).get("failure") or ended
-                raise ConversionError(f"{self._name} cannot be looked into: {said}")
+                raise ConversionError(f"{self._job.variant.stem} cannot be looked into: {said}")
 
         folder = self._cache.get_or_make("explain-look", self._key, make)
         found: dict[str, Any] = json.loads((folder / ANSWER).read_text())
@@ -166,11 +185,11 @@ class _Asking:
 
     def time(self) -> tuple[dict[str, Any] | None, str]:
         """Returns the layers' times, or why there are none. A time is never kept."""
-        if not self._settings.timing_s:
+        if not self._timing_s:
             return None, "not asked for"
         self._progress.start("Timing the layers")
         with self._cache.temporary_directory("explain-") as out:
-            seconds = self._settings.timing_s
+            seconds = self._timing_s
             job = replace(self._job, question=Question.TIME, seconds=seconds, out=out)
             answer, ended = self._ask(job)
         self._progress.finish("Timing the layers")
@@ -191,7 +210,7 @@ class _Asking:
         self._progress.start(_TASK, len(found) + len(waiting))
         if found:
             self._progress.advance(_TASK, len(found))
-        deadline = monotonic() + self._settings.seconds
+        deadline = monotonic() + self._job.seconds
         while waiting and (left := deadline - monotonic()) > 0:
             said, crashed = self._some(waiting, left)
             found |= said
@@ -249,7 +268,7 @@ class _Asking:
 
     def _ask(self, job: ExplainJob) -> tuple[dict[str, Any] | None, str]:
         """Returns a worker's answer, None where it died before it gave one, and its end."""
-        result = self.runner(job, self._limits)
+        result = self._runner(job, self._limits)
         path = job.out / ANSWER
         words = last_words(result.stderr)
         ended = f"the runtime {result.describe()}{': ' if words else ''}{words}"
