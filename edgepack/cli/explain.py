@@ -81,7 +81,7 @@ def explain(
     as_json: bool,
     **data: Any,
 ) -> None:
-    """Show which layer of a variant loses the ranking, and which takes the time.
+    """Show which layer of a variant loses the ranking or the time.
 
     Runs the variant beside the fp32 graph it was made from, on held-out inputs: what every
     tensor loses, what the answers lose when one layer alone is quantised and when all but it

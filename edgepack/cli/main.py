@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "convert": ("edgepack.cli.convert:convert", "Convert a model to its variants."),
     "explain": (
         "edgepack.cli.explain:explain",
-        "Show which layer of a variant loses the ranking, and which takes the time.",
+        "Show which layer of a variant loses the ranking or the time.",
     ),
     "targets": ("edgepack.cli.targets:targets", "List, show and lock kinds of boxes."),
     "models": ("edgepack.cli.models:models", "List and show model projects."),

@@ -184,15 +184,14 @@ class OnnxSubject:
             for node in self._pair.variant.graph.node
             if node.op_type == "DequantizeLinear"
         }
-        for each in self._pair.variant.graph.initializer:
-            name = each.name.removesuffix(_QUANTISED)
-            if not each.name.endswith(_QUANTISED) or name not in twin or name not in readers:
+        for found, values in self._integers():
+            name = found.removesuffix(_QUANTISED)
+            if name == found or name not in twin or name not in readers:
                 continue
             expected = numpy_helper.to_array(twin[name])
-            values = numpy_helper.to_array(each)
             if expected.shape != values.shape:
                 continue
-            grid = self._grid(grids[each.name]) if each.name in grids else None
+            grid = self._grid(grids[found]) if found in grids else None
             grid = grid or _fitted(expected, values)
             sums = ErrorSums(grid)
             sums.add(expected, grid.dequantised(values))
@@ -200,6 +199,17 @@ class OnnxSubject:
             called = tensor_name(self._pair.names.get(name, name), layer, "weights")
             shape = tuple(int(n) for n in expected.shape)
             yield SeenTensor(called, layer, "weights", str(values.dtype), shape, sums.figures())
+
+    def _integers(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Gives the variant's constants; a table that is kept once is read turned round too."""
+        from onnx import numpy_helper
+
+        graph = self._pair.variant.graph
+        known = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        yield from known.items()
+        for node in graph.node:
+            if node.op_type == "Transpose" and node.input[0] in known:
+                yield node.output[0], known[node.input[0]].T
 
 
 class _Watched:
