@@ -25,7 +25,7 @@ def conclusions(found: Explanation, *, whole_found: bool) -> list[str]:
     certain = [row for row in found.layers if row.alone and _is_certain(row.alone)]
     words += [_layer(row, found) for row in certain[:_NAMED]]
     measured = [row for row in found.layers if row.alone]
-    if measured and not certain:
+    if measured and not certain and found.whole.lost > 0:
         words.append(
             "No layer by itself costs more than the uncertainty of the measurement: the loss is "
             "spread over all of them."
