@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from edgepack.build.cache import Cache
+from edgepack.build.convert import convert_variants
+from edgepack.build.explain import Settings, explain
 from edgepack.build.explain.page import write_page
 from tests.build.explain.test_page import HOSTILE, explanation
 from tests.e2e.browser import Visitor, chromium, save_light
 from tests.e2e.builds import ESHOP_COLUMNS, Cli
-from tests.e2e.small_models import make_models
+from tests.e2e.small_models import make_models, recommender, specs
 from tests.e2e.test_hub_pages import _CONTRAST, NARROW, WIDE
 
 
@@ -92,6 +95,16 @@ def test_a_users_own_model_is_explained_by_the_error_of_its_outputs(
     assert measured
     assert all(each["alone"]["lost"] < 0.05 for each in measured)
     assert value["time"] is None
+
+
+def test_a_graph_with_a_loop_is_explained_around_it(models: Path, tmp_path: Path) -> None:
+    model, cache = recommender(models, "gru4rec"), Cache(tmp_path / "cache")
+    (variant,) = convert_variants(model, specs("tflite-fp16"), cache)
+    assert variant.form == "rolled"
+    found = explain(model, variant, cache, Settings(rows=40, timing_s=0.0))
+    layers = {row.name: row for row in found.layers if row.quantised}
+    assert {"gru", "items"} <= set(layers)
+    assert all(row.alone is not None and row.reason == "" for row in layers.values())
 
 
 def test_a_variant_that_cannot_be_made_says_why(run_cli: Cli, tmp_path: Path) -> None:
