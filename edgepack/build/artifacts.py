@@ -149,6 +149,7 @@ class ConvertedVariant:
         elapsed_s: Seconds the conversion took, 0 from the cache.
         needs: What was asked of it; `takes_rows` says whether it has a batch dimension.
         fixed_because: Why it has none although one was asked for, in words; else empty.
+        form: The form of the graph it was made from, such as `unrolled`; empty when it failed.
     """
 
     spec: VariantSpec
@@ -162,6 +163,7 @@ class ConvertedVariant:
     elapsed_s: float = 0.0
     needs: Needs = NO_NEEDS
     fixed_because: str = ""
+    form: str = ""
 
     def explained(self, reason: str) -> str:
         """Adds to the reason of a verdict why it takes one row a call, where that is news."""

@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "build": ("edgepack.cli.build:build", "Make one verified bundle per target."),
     "train": ("edgepack.cli.train:train", "Train a model project and show it beside baselines."),
     "convert": ("edgepack.cli.convert:convert", "Convert a model to its variants."),
+    "explain": (
+        "edgepack.cli.explain:explain",
+        "Show which layer of a variant loses the ranking or the time.",
+    ),
     "targets": ("edgepack.cli.targets:targets", "List, show and lock kinds of boxes."),
     "models": ("edgepack.cli.models:models", "List and show model projects."),
     "inspect": ("edgepack.cli.bundle:inspect", "Show what is in a bundle."),

@@ -28,6 +28,8 @@ class JobKind(StrEnum):
     TFLITE = "tflite"
     #: The fp32 ONNX file to one ONNX variant.
     ONNX = "onnx"
+    #: A finished SavedModel to fp32 TFLite, with the names of its tensors beside it.
+    FLOAT_TWIN = "float-twin"
     #: The original's answers to the held-out inputs.
     REFERENCE = "reference"
 

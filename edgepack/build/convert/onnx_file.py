@@ -6,6 +6,7 @@ It is not aware of how a model was made or quantised. Imports onnx, not TensorFl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,14 @@ _BEHIND: Final = frozenset(
 
 
 def save_onnx(model: Any, path: Path) -> None:
-    """Writes a model without what depends on the host; the same model is the same bytes."""
-    _number_names(model.graph)
+    """Writes a model without what depends on the host; the same model is the same bytes.
+
+    What each value was called before goes into `NAME.names.json` beside the file, so that a
+    person can be told which layer it belongs to.
+    """
+    names = _number_names(model.graph)
+    before = {new: old for old, new in names.items()}
+    path.with_suffix(".names.json").write_text(json.dumps(before))
     del model.metadata_props[:]
     model.doc_string = ""
     for node in model.graph.node:
@@ -167,8 +174,8 @@ def head_product(model: Any) -> list[str]:
     return found
 
 
-def _number_names(graph: Any) -> None:
-    """Names everything but inputs and outputs by its place.
+def _number_names(graph: Any) -> dict[str, str]:
+    """Names everything but inputs and outputs by its place; returns new name by old.
 
     The exporter's names hold counters that differ from run to run. Constants are put in the
     order of their use, which differs for the same reason.
@@ -190,6 +197,7 @@ def _number_names(graph: Any) -> None:
         each.name = names.get(each.name, each.name)
     del graph.initializer[:]
     graph.initializer.extend(used)
+    return names
 
 
 def _outer_names(node: Any, *, outputs: bool = True) -> Iterator[str]:

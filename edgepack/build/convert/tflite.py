@@ -5,6 +5,7 @@ It is not aware of ladders or caches. Imports TensorFlow; used by `worker`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,31 @@ def write_tflite(job: Job) -> Outcome:
     (job.out / job.spec.file_name).write_bytes(data)
     inputs, outputs = file_specs(parse_tflite(data))
     return Outcome(inputs=inputs, outputs=outputs, notes=notes)
+
+
+def write_float_twin(job: Job) -> Outcome:
+    """Writes what an int8 variant is held against: the same form in fp32, and its names.
+
+    `twin.tflite` has the operators of the fp32 variant; `twin.names.json` has the name that the
+    converter gave each of its tensors, after the layer that makes it, in the file's order.
+
+    Raises:
+        ConversionError: The converter refuses the model; the operator is named.
+    """
+    graph = Outcome.read(job.source.parent)
+    if graph is None:
+        raise AssertionError(f"{job.source.parent} has no outcome")
+    model = parse_tflite(_convert(_converter(job.source)))
+    names = {id(tensor): bytes(tensor.name or b"") for tensor in model.subgraphs[0].tensors}
+    data = _finish(model, graph.inputs, graph.outputs)
+    # The file has no room for names; the objects that were kept still say which they were.
+    kept = [names.get(id(tensor), b"") for tensor in model.subgraphs[0].tensors]
+    (job.out / "twin.tflite").write_bytes(data)
+    (job.out / "twin.names.json").write_text(
+        json.dumps([name.decode("utf-8", "replace") for name in kept])
+    )
+    inputs, outputs = file_specs(model)
+    return Outcome(inputs=inputs, outputs=outputs)
 
 
 def calibration_rows(samples: Path, inputs: tuple[TensorSpec, ...]) -> list[list[npt.NDArray[Any]]]:

@@ -77,6 +77,11 @@ def operator_name(model: Any, operator: Any) -> str:
     return _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
+def type_name(tensor: Any) -> str:
+    """Returns a tensor's type, such as `int8`; a type without a numpy name as its number."""
+    return _DTYPES.get(tensor.type, f"type {tensor.type}")
+
+
 def constant(model: Any, tensor: Any) -> npt.NDArray[Any] | None:
     """Returns a constant tensor's elements in its shape; None when it is computed."""
     data = model.buffers[tensor.buffer].data

@@ -150,6 +150,40 @@ def reference_outputs(
     return folder / "reference.npz"
 
 
+def float_twin(
+    model: TrainedModel,
+    variant: ConvertedVariant,
+    cache: Cache,
+    *,
+    limits: Limits | None = None,
+    runner: Runner = start_worker,
+) -> Path:
+    """Returns the fp32 graph that a variant was made from, with its names.
+
+    Args:
+        model: The model.
+        variant: One that was converted.
+        cache: Keeps the twin.
+        limits: What the process may take.
+        runner: Starts the process.
+
+    Returns:
+        A folder with `twin.tflite` and `twin.names.json`, or with `base.onnx` and
+        `base.names.json`.
+
+    Raises:
+        ConversionError: The original could not be converted in that form.
+    """
+    work = _Conversion(model, cache, limits or Limits(), runner)
+    try:
+        folder, outcome = work.twin(variant.spec, Form(variant.form), variant.needs)
+    except NotKeptError as error:
+        raise ConversionError(f"{model.name} in fp32: {error.failure}") from error
+    if outcome.failure is not None:
+        raise ConversionError(f"{model.name} in fp32: {outcome.failure}")
+    return folder
+
+
 class _Conversion:
     """One model's conversions: what they share, and the way down each ladder."""
 
@@ -239,6 +273,27 @@ class _Conversion:
         }
         return self._through_cache(kind, whole, job)
 
+    def twin(self, spec: VariantSpec, form: Form, needs: Needs) -> tuple[Path, Outcome]:
+        """Returns the fp32 graph of a form, with its names.
+
+        Raises:
+            ConversionError: The model could not be read or finished.
+            NotKeptError: It failed in a way that another try may not repeat.
+        """
+        if spec.format is Format.ONNX:
+            return self._onnx_base(form, in_rows=needs.rows)
+        return self.obtain(
+            "float-twin",
+            {
+                "form": str(form),
+                "samples": self._model.samples_sha256 if self._model.kind == "tensor" else None,
+            },
+            Job(
+                *(JobKind.FLOAT_TWIN, self.graph()[0] / form, Path(), self._model.samples_path),
+                form=form,
+            ),
+        )
+
     def stop(self) -> None:
         """Ends the processes that run and lets no other start."""
         self._stopped.set()
@@ -283,6 +338,7 @@ class _Conversion:
             outputs=outcome.outputs,
             notes=outcome.notes,
             fixed_because=self._fixed_because(form, in_rows=needs.rows),
+            form=str(form),
         )
 
     def _fixed_because(self, form: Form, *, in_rows: bool) -> str:

@@ -53,6 +53,10 @@ def _do(job: Job) -> Outcome:
         from edgepack.build.convert.tflite import write_tflite
 
         return write_tflite(job)
+    if job.kind is JobKind.FLOAT_TWIN:
+        from edgepack.build.convert.tflite import write_float_twin
+
+        return write_float_twin(job)
     if job.kind is JobKind.ONNX_BASE:
         from edgepack.build.convert.onnx_export import write_onnx_base
 
