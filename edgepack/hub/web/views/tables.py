@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgepack.formats.evidence import Status
+from edgepack.hub.answers.changes import Verdict
 from edgepack.hub.answers.health import Condition
 from edgepack.hub.answers.params import Params
-from edgepack.hub.answers.releases import Verdict
 from edgepack.hub.answers.table import Cell, Column, Table, format_cell
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.web.addresses import Addresses, changed
