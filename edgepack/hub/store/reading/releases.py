@@ -97,16 +97,16 @@ def setups_of_release(connection: Connection, release_id: int) -> dict[int, Setu
 
 
 def columns_of_setups(connection: Connection, setups: Collection[int]) -> StandingColumns:
-    """Reads the newest runs of some setups, emulated ones left out, in no order."""
+    """Reads the newest runs of some setups, emulated ones left out, context by context."""
     kept = (Standing.TRUSTED, Standing.DOUBTFUL)
     of_setups = (standing.c.setup_id.in_(setups), standing.c.trust.in_(kept))
     # The index by setup says in which contexts; with these the rows lie side by side. Without,
     # each is looked up by itself, which takes three times as long.
     contexts = connection.execute(select(standing.c.context_id).where(*of_setups).distinct())
     in_contexts = standing.c.context_id.in_(contexts.scalars().all())
-    return standing_columns(
-        connection.execute(select(*STANDING_NUMBERS).where(in_contexts, *of_setups))
-    )
+    statement = select(*STANDING_NUMBERS).where(in_contexts, *of_setups)
+    # The order of the key makes SQLite read along it; by itself it would take the index again.
+    return standing_columns(connection.execute(statement.order_by(*standing.primary_key)))
 
 
 def shared_boxes(connection: Connection, after: ReleaseRow) -> list[tuple[ReleaseRow, int]]:
