@@ -164,7 +164,7 @@ def make_questions(engine: Engine) -> Iterator[Question]:
         lambda connection: asking.release(connection, bundle_id),
     )
     yield Question(
-        *("select", "/compare", "/api/select?target=arm64"),
+        *("select", "/select?target=arm64", "/api/select?target=arm64"),
         lambda connection: asking.select(
             connection, SelectQuery(target="arm64"), now_ms=now_ms, source="benchmark"
         ),

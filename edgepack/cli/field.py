@@ -60,12 +60,13 @@ def token_option(command: _Command) -> _Command:
 
 
 @contextmanager
-def opened(where: str | None, token_file: Path | None) -> Iterator[Source]:
+def opened(where: str | None, token_file: Path | None, *, charts: bool = False) -> Iterator[Source]:
     """Opens what answers questions, and closes it afterwards.
 
     Args:
         where: An address or a file; None where nobody said.
         token_file: Holds the token; None for the environment's.
+        charts: Whether a hub is asked to draw its answers too.
 
     Yields:
         The source.
@@ -84,7 +85,8 @@ def opened(where: str | None, token_file: Path | None) -> Iterator[Source]:
         from edgepack.hub.sources.opening import open_source
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "hub", "asking for field reports") from error
-    with open_source(where, token=read_token(token_file), now_ms=now_ms()) as source:
+    token = read_token(token_file)
+    with open_source(where, token=token, now_ms=now_ms(), charts=charts) as source:
         yield source
 
 

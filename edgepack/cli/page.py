@@ -31,8 +31,8 @@ def write_page(
     Args:
         path: The file; one that is there is replaced at once, never half.
         source: Who is asked.
-        ask: Asks anyone.
-        ask_store: Asks a store, which also gives what charts are drawn from.
+        ask: Asks anyone; a hub was told to draw.
+        ask_store: Asks a store, which gives what charts are drawn from.
 
     Raises:
         ConfigError: The file cannot be written.

@@ -41,7 +41,7 @@ def _output_options(command: _Command) -> _Command:
             "page",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
-            help="Write a page that needs nothing else; charts come from a store or a file.",
+            help="Write a page that needs nothing else, with charts.",
         ),
     ]
     for option in reversed(options):
@@ -54,9 +54,9 @@ def _answer(
     ask_store: Callable[[StoreSource], Answer],
     options: dict[str, Any],
 ) -> None:
-    """Asks, and prints or writes the answer; only a store gives what charts need."""
+    """Asks, and prints or writes the answer; a hub draws only what a page shows."""
     page: Path | None = options["page"]
-    with opened(options["where"], options["token_file"]) as source:
+    with opened(options["where"], options["token_file"], charts=page is not None) as source:
         if page is not None:
             write_page(page, source, ask, ask_store)
             return

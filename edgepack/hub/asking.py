@@ -199,8 +199,8 @@ def release(
     setups = read_releases.setups_of_release(connection, after.id)
     if earlier is not None:
         setups |= read_releases.setups_of_release(connection, earlier.id)
-    standing = read_releases.standing_of_setups(connection, list(setups))
-    contexts = read_contexts.contexts_by_id(connection, {each.context_id for each in standing})
+    standing = read_releases.columns_of_setups(connection, list(setups))
+    contexts = read_contexts.contexts_by_id(connection, set(standing.context_id.tolist()))
     choices = [each for each, count in shared if count or each == earlier]
     choices.sort(key=lambda each: (each.first_seen_ms, each.id), reverse=True)
     return release_answer(ReleaseRows(after, earlier, choices, setups, standing, contexts))
@@ -224,25 +224,25 @@ def select(connection: Connection, query: SelectQuery, *, now_ms: int, source: s
     if model is None or model not in models:
         return select_answer(query, _nothing(models, model), now_ms=now_ms, source=source)
     setups = read_releases.setups_of(connection, target=query.target, model=model)
+    found = read_contexts.find_contexts(
+        connection, model=model, scenario=query.scenario, box=query.box
+    )
+    few = [each.id for each in found] if len(found) <= _FEW else None
     counts: dict[tuple[int, Standing], int] = {}
-    for each in read_contexts.count_standing(connection, setups=list(setups)):
+    for each in read_contexts.count_standing(connection, contexts=few, setups=list(setups)):
         key = (each.context_id, each.trust)
         counts[key] = counts.get(key, 0) + each.boxes
     with_runs = {context_id for context_id, _ in counts}
-    contexts = [
-        each
-        for each in read_contexts.find_contexts(
-            connection, model=model, scenario=query.scenario, box=query.box
-        )
-        if each.id in with_runs
-    ]
+    contexts = [each for each in found if each.id in with_runs]
     main = main_contexts(contexts, counts)
     rows = SelectRows(
         model=model,
         models=models,
         setups=setups,
         contexts=main,
-        standing={each.id: read_contexts.standing_in(connection, each.id) for each in main},
+        standing={
+            each.id: read_contexts.columns_in(connection, each.id, list(setups)) for each in main
+        },
         left_out=len(contexts) - len(main),
     )
     return select_answer(query, rows, now_ms=now_ms, source=source)

@@ -107,6 +107,12 @@ def _walk(visitor: Visitor) -> list[str]:
     page.locator("a[href*='context=']").first.click()
     page.wait_for_selector("figure svg")
     seen.append(page.url)
+    page.get_by_role("link", name="Choose", exact=True).click()
+    page.wait_for_selector("h1:has-text('Choose')")
+    page.get_by_label("Target").select_option("arm64")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_selector("h1:has-text(' for arm64')")
+    seen.append(page.url)
     page.get_by_role("link", name="Releases", exact=True).click()
     page.wait_for_selector("h1:has-text('Releases')")
     seen.append(page.url)
@@ -122,7 +128,7 @@ def test_a_person_walks_through_the_pages_of_a_fleet(
 ) -> None:
     visitor = _visitor(browser, fleet, dark=dark)
     seen = _walk(visitor)
-    assert len(set(seen)) == 7
+    assert len(set(seen)) == 8
     assert visitor.wrong == []
     visitor.page.close()
 
@@ -195,6 +201,43 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
     page.close()
 
 
+def test_a_choice_is_made_with_the_keyboard_and_its_address_is_shared(
+    browser: Browser, fleet: str
+) -> None:
+    visitor = _visitor(browser, fleet)
+    page = visitor.visit("/select")
+    page.get_by_label("Target").focus()
+    page.keyboard.type("arm64")
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.inputMode") == "decimal"
+    page.keyboard.type("900")
+    page.keyboard.press("Tab")
+    page.keyboard.type("500")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**max_p99_ms=900**")
+    page.wait_for_selector("h1:has-text(' for arm64')")
+    assert "max_size_mb=500" in page.url
+    first = page.locator("main").inner_text()
+    again = visitor.visit(page.url.removeprefix(fleet))
+    assert again.locator("main").inner_text() == first
+    assert again.get_by_label("p99 at most, ms").input_value() == "900"
+    assert again.locator(".lead .mark").inner_text() in ("settled", "not settled")
+    # Each table is named for who hears the page, and scrolls with the keyboard.
+    regions = again.locator("div.scroll[role=region]")
+    assert regions.count() >= 2
+    for each in regions.all():
+        assert each.get_attribute("tabindex") == "0"
+        name = again.locator(f"#{each.get_attribute('aria-labelledby')}").inner_text()
+        assert len(name) > 3
+    with again.expect_download() as download:
+        again.get_by_role("link", name="CSV").first.click()
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as stream:
+        assert {"runtime", "variant"} <= set(next(csv.DictReader(stream)))
+    assert visitor.wrong == []
+    page.close()
+
+
 def test_texts_have_contrast_in_light_and_dark(browser: Browser, fleet: str) -> None:
     for dark in (False, True):
         visitor = _visitor(browser, fleet, dark=dark)
@@ -208,7 +251,7 @@ def test_texts_have_contrast_in_light_and_dark(browser: Browser, fleet: str) -> 
 def test_an_empty_hub_has_pages(browser: Browser, store: Engine) -> None:
     with serving_pages(store, NOW_MS) as home:
         visitor = _visitor(browser, home, narrow=True)
-        for address in ("/", "/compare", "/releases", "/login"):
+        for address in ("/", "/compare", "/select", "/select?target=arm64", "/releases", "/login"):
             page = visitor.visit(address)
             assert page.locator("h1").count() == 1
             assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]

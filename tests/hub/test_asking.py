@@ -8,10 +8,10 @@ import pytest
 
 from edgepack.formats.errors import HubError
 from edgepack.hub import asking
+from edgepack.hub.answers.changes import Verdict
 from edgepack.hub.answers.compare import CompareQuery
 from edgepack.hub.answers.fleet import Facet, FleetAnswer, FleetQuery
 from edgepack.hub.answers.health import SILENT_AFTER_MS, Condition
-from edgepack.hub.answers.releases import Verdict
 from edgepack.hub.answers.selecting import SelectQuery
 from edgepack.hub.answers.trust import Standing
 from tests.hub.stores import DAY_MS, NOW_MS, Filler

@@ -11,10 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from edgepack.formats.evidence import Candidate, KindOfBox, Limits, Status
-from edgepack.hub.answers.grouping import known, newest_by_box
+from edgepack.hub.answers.columns import (
+    MISSING,
+    TRUSTS,
+    StandingColumns,
+    Whole,
+    newest_by_group,
+    numbers_of,
+)
 from edgepack.hub.answers.quality import score_field, score_of
-from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
+from edgepack.hub.answers.rows import ContextRow, SetupRow
 from edgepack.hub.answers.spread import Spread, interval_rank, spread_of
 from edgepack.hub.answers.table import format_ns, format_size
 from edgepack.hub.answers.trust import Standing
@@ -35,7 +44,7 @@ class VariantKey:
 
 def rank_kind(
     context: ContextRow,
-    rows: Sequence[StandingRow],
+    columns: StandingColumns,
     setups: Mapping[int, SetupRow],
     limits: Limits,
 ) -> KindOfBox:
@@ -43,28 +52,30 @@ def rank_kind(
 
     Args:
         context: The context of that kind of box.
-        rows: The newest runs in it; those of other setups are left out.
+        columns: The newest runs in it; those of other setups are left out.
         setups: The setups of the target's releases of the model, by row id.
         limits: What a variant must keep.
 
     Returns:
         The ranking.
     """
-    setups = _without_fallbacks(rows, setups)
+    setups = _without_fallbacks(columns, setups)
     of_key: dict[VariantKey, list[SetupRow]] = {}
     for each in setups.values():
         of_key.setdefault(VariantKey(each.runtime, each.variant), []).append(each)
     keys = sorted(of_key)
     places = {each.id: number for number, key in enumerate(keys) for each in of_key[key]}
-    groups = newest_by_box(rows, places)
+    place = numbers_of(columns.setup_id, places)
+    group = np.where(place < 0, -1, columns.trust * len(keys) + place)
+    runs, groups = newest_by_group(columns, group)
     score = score_field(each.quality for each in setups.values())
     candidates = []
     for number, key in enumerate(keys):
-        by_trust = {trust: list(groups.get((trust, number), {}).values()) for trust in Standing}
+        by_trust = {
+            trust: runs.taken(groups == i * len(keys) + number) for i, trust in enumerate(TRUSTS)
+        }
         candidates.append(_candidate(key, of_key[key], by_trust, score, limits))
-    trusted = {
-        box for (trust, _), by_box in groups.items() if trust is Standing.TRUSTED for box in by_box
-    }
+    trusted = np.unique(runs.device_id[runs.trust == TRUSTS.index(Standing.TRUSTED)])
     placed = _placed(candidates)
     reason, settled = _verdict(placed)
     return KindOfBox(
@@ -99,16 +110,18 @@ def name_of(candidate: Candidate) -> str:
 
 
 def _without_fallbacks(
-    rows: Sequence[StandingRow], setups: Mapping[int, SetupRow]
+    columns: StandingColumns, setups: Mapping[int, SetupRow]
 ) -> Mapping[int, SetupRow]:
     """Leaves out setups where another part of the box computed than for most boxes."""
     providers: dict[VariantKey, Counter[str]] = {}
     for each in setups.values():
         providers.setdefault(VariantKey(each.runtime, each.variant), Counter())[each.provider] += 0
-    for row in rows:
-        setup = setups.get(row.setup_id)
-        if setup is not None and row.trust == Standing.TRUSTED:
-            providers[VariantKey(setup.runtime, setup.variant)][setup.provider] += 1
+    trusted = columns.setup_id[columns.trust == TRUSTS.index(Standing.TRUSTED)]
+    ids, counts = np.unique(trusted, return_counts=True)
+    for setup_id, count in zip(ids.tolist(), counts.tolist(), strict=True):
+        setup = setups.get(setup_id)
+        if setup is not None:
+            providers[VariantKey(setup.runtime, setup.variant)][setup.provider] += count
     usual = {key: max(sorted(found), key=found.__getitem__) for key, found in providers.items()}
     return {
         key: each
@@ -120,14 +133,13 @@ def _without_fallbacks(
 def _candidate(
     key: VariantKey,
     setups: Sequence[SetupRow],
-    by_trust: Mapping[Standing, Sequence[StandingRow]],
+    by_trust: Mapping[Standing, StandingColumns],
     score: str | None,
     limits: Limits,
 ) -> Candidate:
     newest = max(setups, key=lambda each: (each.release.first_seen_ms, each.id))
     trusted = by_trust[Standing.TRUSTED]
-    p50 = spread_of(known(row.p50_ns for row in trusted))
-    p99 = spread_of(known(row.p99_ns for row in trusted))
+    p50, p99 = _spread(trusted.p50_ns), _spread(trusted.p99_ns)
     enough = p50.boxes >= ENOUGH_BOXES
     candidate = Candidate(
         runtime=key.runtime,
@@ -148,6 +160,11 @@ def _candidate(
     )
     status, reason = _status(candidate, limits)
     return replace(candidate, status=status, reason=reason)
+
+
+def _spread(values: Whole) -> Spread:
+    # Of the bins, which a chart draws, nothing is told here.
+    return spread_of(np.sort(values[values != MISSING]).tolist(), bins=False)
 
 
 def _kept_by_most(p99: Spread) -> int | None:

@@ -8,82 +8,26 @@ the store. Used by `edgepack.hub.asking`, the pages and the command line.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+import numpy as np
+
 from edgepack.formats.report import Scenario
-from edgepack.formats.statistics import nearest_rank
-from edgepack.hub.answers.grouping import newest_by_box
-from edgepack.hub.answers.rows import ContextRow, ReleaseRow, SetupRow, StandingRow
-from edgepack.hub.answers.spread import median_interval
+from edgepack.hub.answers.changes import Change, Measure, Verdict, change_of
+from edgepack.hub.answers.columns import (
+    TRUSTS,
+    StandingColumns,
+    Whole,
+    newest_by_group,
+    numbers_of,
+)
+from edgepack.hub.answers.rows import ContextRow, ReleaseRow, SetupRow
 from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words
 from edgepack.hub.answers.words import flat_facts
-
-
-class Measure(StrEnum):
-    """What is compared."""
-
-    P50 = "p50"
-    P99 = "p99"
-    COLD_START = "cold_start"
-
-
-class Verdict(StrEnum):
-    """What may be said of a change, at 99 % confidence; the worst first."""
-
-    SLOWER = "slower"
-    NOT_SHOWN = "no difference shown"
-    FASTER = "faster"
-    TOO_FEW = "too few boxes"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One measure before and after, over boxes that have both.
-
-    Attributes:
-        context: On what and how, after.
-        trust: Whose runs; both of a pair have the same.
-        measure: What is compared.
-        boxes: Pairs.
-        before_ns: The middle box before; None with too few boxes.
-        after_ns: The middle box after.
-        ratio: Median over boxes of after / before; None with too few boxes.
-        low: Lower end of the interval that holds the median ratio at 99 % confidence.
-        high: Its upper end.
-        slower: Boxes that got slower.
-        faster: Boxes that got faster.
-        worst: The largest ratio of a box; None without boxes.
-        verdict: What may be said.
-    """
-
-    context: ContextRow
-    trust: Standing
-    measure: Measure
-    boxes: int
-    before_ns: int | None
-    after_ns: int | None
-    ratio: float | None
-    low: float | None
-    high: float | None
-    slower: int
-    faster: int
-    worst: float | None
-    verdict: Verdict
-
-    @property
-    def words(self) -> str:
-        """The verdict in words, such as `slower: +5.1 % (+3.0 % to +7.2 %), on 812 boxes`."""
-        boxes = "1 box" if self.boxes == 1 else f"{self.boxes} boxes"
-        if self.ratio is None or self.low is None or self.high is None:
-            return f"{self.verdict}: {boxes} with both"
-        low, ratio, high = ((x - 1) * 100 for x in (self.low, self.ratio, self.high))
-        return f"{self.verdict}: {ratio:+.1f} % ({low:+.1f} % to {high:+.1f} %), on {boxes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +139,7 @@ class ReleaseRows:
     before: ReleaseRow | None
     choices: Sequence[ReleaseRow]
     setups: Mapping[int, SetupRow]
-    standing: Sequence[StandingRow]
+    standing: StandingColumns
     contexts: Mapping[int, ContextRow]
 
 
@@ -208,20 +152,30 @@ def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
     Returns:
         The answer.
     """
+    columns = rows.standing
+    sides = {each.id: int(each.release.id == rows.after.id) for each in rows.setups.values()}
+    alike, side = _measured_alike(rows), numbers_of(columns.setup_id, sides)
+    group = (alike * len(TRUSTS) + columns.trust) * 2 + side
+    runs, groups = newest_by_group(columns, np.where((alike < 0) | (side < 0), -1, group))
+    is_after = groups % 2 == 1
     changes: dict[Standing, list[Change]] = {each: [] for each in Standing}
-    both: set[int] = set()
-    after_boxes: set[int] = set()
-    places = {each.id: int(each.release.id == rows.after.id) for each in rows.setups.values()}
-    for alike in _measured_alike(rows):
-        groups = newest_by_box(alike, places)
-        for trust in Standing:
-            before, after = groups.get((trust, 0), {}), groups.get((trust, 1), {})
-            after_boxes |= after.keys()
-            if before and after:
-                both |= after.keys() & before.keys()
-                newest = max(after.values(), key=lambda row: (row.created_ms, row.context_id))
-                context = rows.contexts[newest.context_id]
-                changes[trust] += _changes(context, trust, before, after)
+    both: list[Whole] = []
+    for number in np.unique(groups[is_after]).tolist():
+        # The groups lie one behind the other, each in the order of its boxes.
+        start, middle, end = np.searchsorted(groups, [number - 1, number, number + 1])
+        before, after = runs.taken(slice(start, middle)), runs.taken(slice(middle, end))
+        shared, at_before, at_after = np.intersect1d(
+            before.device_id, after.device_id, assume_unique=True, return_indices=True
+        )
+        both.append(shared)
+        if len(before):
+            newest = np.lexsort((after.context_id, after.created_ms))[-1]
+            context = rows.contexts[int(after.context_id[newest])]
+            trust = TRUSTS[number // 2 % len(TRUSTS)]
+            changes[trust] += _changes(
+                context, trust, before.taken(at_before), after.taken(at_after)
+            )
+    boxes_both = len(np.unique(np.concatenate(both))) if both else 0
     trusted = _ordered(_cold_start_once(changes[Standing.TRUSTED]))
     doubtful = _ordered(_cold_start_once(changes[Standing.DOUBTFUL]))
     return ReleaseAnswer(
@@ -230,110 +184,45 @@ def release_answer(rows: ReleaseRows) -> ReleaseAnswer:
         choices=tuple(rows.choices),
         changes=trusted,
         doubtful=doubtful,
-        boxes_after=len(after_boxes),
-        boxes_both=len(both),
-        summary=_summary(rows.before, trusted, len(both)),
+        boxes_after=len(np.unique(runs.device_id[is_after])),
+        boxes_both=boxes_both,
+        summary=_summary(rows.before, trusted, boxes_both),
         table=_table("changes", "Before and after, on the same boxes", trusted),
         doubtful_table=_table("doubtful", "The same of runs that are not trusted", doubtful),
     )
 
 
-def change_of(
-    context: ContextRow,
-    trust: Standing,
-    measure: Measure,
-    pairs: Iterable[tuple[int | None, int | None]],
-) -> Change:
-    """Judges one measure before and after.
-
-    Args:
-        context: On what and how both were measured.
-        trust: Whose runs.
-        measure: What it is.
-        pairs: (before, after) of each box, ns; a pair with a missing or zero value is left out.
+def _measured_alike(rows: ReleaseRows) -> Whole:
+    """Numbers runs so that those are alike whose contexts differ in what a release brings alone.
 
     Returns:
-        The change. Its interval is that of the median of log(after / before).
-
-    Source: the sign test's interval of a median (`spread.median_interval`); log ratios, so that
-    twice as slow and twice as fast weigh the same.
+        `int64[rows]`, counted by their contexts' keys: the store gives rows in no order, and
+        equal changes are to stand in one.
     """
-    sound = [(b, a) for b, a in pairs if b is not None and a is not None and b > 0 and a > 0]
-    logs = sorted(math.log(a / b) for b, a in sound)
-    counts = {
-        "boxes": len(sound),
-        "slower": sum(a > b for b, a in sound),
-        "faster": sum(a < b for b, a in sound),
-    }
-    worst = math.exp(logs[-1]) if logs else None
-    interval = median_interval(logs)
-    if interval is None:
-        return Change(
-            context, trust, measure, before_ns=None, after_ns=None, ratio=None, low=None,
-            high=None, worst=worst, verdict=Verdict.TOO_FEW, **counts,
-        )  # fmt: skip
-    low, high = interval
-    return Change(
-        context,
-        trust,
-        measure,
-        before_ns=nearest_rank(sorted(b for b, _ in sound), 0.5),
-        after_ns=nearest_rank(sorted(a for _, a in sound), 0.5),
-        ratio=math.exp(_median(logs)),
-        low=math.exp(low),
-        high=math.exp(high),
-        worst=worst,
-        verdict=_verdict(low, high),
-        **counts,
-    )
-
-
-def _measured_alike(rows: ReleaseRows) -> list[list[StandingRow]]:
-    """Puts runs together whose contexts differ in nothing but what the release brings."""
-    names = {
-        key: (
+    numbers: dict[object, int] = {}
+    of_context: dict[int, int] = {}
+    for context_id in np.unique(rows.standing.context_id).tolist():
+        context = rows.contexts[context_id]
+        facts = sorted(flat_facts(context.facts).items())
+        name = (
             context.scenario,
             context.box_key,
-            tuple(
-                each
-                for each in sorted(flat_facts(context.facts).items())
-                if each[0] not in _OF_THE_RELEASE
-            ),
+            tuple(each for each in facts if each[0] not in _OF_THE_RELEASE),
         )
-        for key, context in rows.contexts.items()
-    }
-    alike: dict[object, list[StandingRow]] = {}
-    for row in rows.standing:
-        alike.setdefault(names[row.context_id], []).append(row)
-    # The store gives them in no order, and equal changes are to stand in one.
-    return sorted(alike.values(), key=lambda group: min(row.context_id for row in group))
+        of_context[context_id] = numbers.setdefault(name, len(numbers))
+    return numbers_of(rows.standing.context_id, of_context)
 
 
 def _changes(
-    context: ContextRow,
-    trust: Standing,
-    before: Mapping[int, StandingRow],
-    after: Mapping[int, StandingRow],
+    context: ContextRow, trust: Standing, before: StandingColumns, after: StandingColumns
 ) -> list[Change]:
-    pairs = [(before[box], after[box]) for box in before.keys() & after.keys()]
-    measures = {
-        Measure.P50: [(b.p50_ns, a.p50_ns) for b, a in pairs],
-        Measure.P99: [(b.p99_ns, a.p99_ns) for b, a in pairs],
-        Measure.COLD_START: [(b.ready_ns, a.ready_ns) for b, a in pairs],
-    }
-    changes = [change_of(context, trust, each, values) for each, values in measures.items()]
+    """Judges each measure; both sides are of the same boxes, in the same order."""
+    changes = [
+        change_of(context, trust, Measure.P50, before.p50_ns, after.p50_ns),
+        change_of(context, trust, Measure.P99, before.p99_ns, after.p99_ns),
+        change_of(context, trust, Measure.COLD_START, before.ready_ns, after.ready_ns),
+    ]
     return [each for each in changes if each.boxes]
-
-
-def _verdict(low: float, high: float) -> Verdict:
-    if low > 0:
-        return Verdict.SLOWER
-    return Verdict.FASTER if high < 0 else Verdict.NOT_SHOWN
-
-
-def _median(ordered: Sequence[float]) -> float:
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _cold_start_once(changes: Sequence[Change]) -> list[Change]:

@@ -24,8 +24,9 @@ from edgepack.formats.evidence import (
     Status,
 )
 from edgepack.formats.report import Scenario
+from edgepack.hub.answers.columns import StandingColumns
 from edgepack.hub.answers.ranking import VariantKey, name_of, rank_kind
-from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
+from edgepack.hub.answers.rows import ContextRow, SetupRow
 from edgepack.hub.answers.settling import needed_runs, needed_words
 from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
@@ -117,7 +118,7 @@ class SelectRows:
         models: Models with releases for the target.
         setups: The setups of the target's releases of the model, by row id.
         contexts: One context a kind of box, as `main_contexts` picks them.
-        standing: The newest runs of each of these, by the context's row id.
+        standing: The newest runs in each of these, by the context's row id.
         left_out: How many contexts of the same kinds of boxes were not looked at.
     """
 
@@ -125,7 +126,7 @@ class SelectRows:
     models: Sequence[str]
     setups: Mapping[int, SetupRow]
     contexts: Sequence[ContextRow]
-    standing: Mapping[int, Sequence[StandingRow]]
+    standing: Mapping[int, StandingColumns]
     left_out: int = 0
 
 
@@ -173,8 +174,7 @@ def select_answer(
         The answer; where little is known it says so and what would settle it.
     """
     ranked = [
-        rank_kind(each, rows.standing.get(each.id, ()), rows.setups, query.limits)
-        for each in rows.contexts
+        rank_kind(each, rows.standing[each.id], rows.setups, query.limits) for each in rows.contexts
     ]
     kinds = tuple(sorted(ranked, key=lambda each: (-each.boxes, each.box)))
     picks = _picks(kinds)

@@ -6,6 +6,7 @@ It is not aware of the store. Used by the choice.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -79,9 +80,13 @@ def needed_words(needed: Sequence[NeededRun]) -> str:
 
 
 def _commands(candidate: Candidate, *, target: str, model: str) -> tuple[str, ...]:
+    # The names came from boxes, and people paste the commands.
+    target, model, runtime, variant, bundle = map(
+        shlex.quote,
+        (target, model, candidate.runtime, candidate.variant, f"{model}-VERSION-{target}.pyz"),
+    )
     return (
-        f"edgepack build --target {target} --model {model} "
-        f"--runtime {candidate.runtime} --variant {candidate.variant}",
-        f"python3 {model}-VERSION-{target}.pyz install",
+        f"edgepack build --target {target} --model {model} --runtime {runtime} --variant {variant}",
+        f"python3 {bundle} install",
         "ROOT/bin/edgepack-runner bench --duration standard",
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edgepack.formats.canonical import parse_json
 from edgepack.formats.errors import BundleError, HubError
+from edgepack.formats.typed import to_plain
 from edgepack.hub.answers.compare import CompareAnswer
 from edgepack.hub.answers.device import DeviceAnswer
 from edgepack.hub.answers.fleet import FleetAnswer
@@ -26,6 +27,23 @@ Answer = FleetAnswer | DeviceAnswer | CompareAnswer | ReleasesAnswer | ReleaseAn
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart as a hub sent it: its SVG is text of somebody else's, and no markup of ours.
+
+    Attributes:
+        title: What it shows, in words.
+        svg: The drawing.
+        legend: Style classes with what they stand for.
+        note: A sentence below it, or empty.
+    """
+
+    title: str
+    svg: str
+    legend: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Sheet:
     """An answer as it is printed.
 
@@ -33,20 +51,25 @@ class Sheet:
         title: What it is about.
         lines: Sentences.
         tables: At least one; the first is the answer's own.
+        charts: What the hub drew of it; None where it was not asked for charts, or knows none.
     """
 
     title: str
     lines: tuple[str, ...]
     tables: tuple[Table, ...]
+    charts: tuple[Chart, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns what the hub's API answers."""
-        return {
+        value = {
             "schema": SCHEMA,
             "title": self.title,
             "lines": list(self.lines),
             "tables": [table.to_json() for table in self.tables],
         }
+        if self.charts is not None:
+            value["charts"] = [to_plain(each) for each in self.charts]
+        return value
 
 
 def sheet_of(answer: Answer) -> Sheet:
@@ -93,9 +116,15 @@ def parse_sheet(data: bytes) -> Sheet:
             tuple(str(each) for each in value["lines"]),
             # The first is the answer's own, so there is one.
             (table_from_json(value["tables"][0]), *map(table_from_json, value["tables"][1:])),
+            None if value.get("charts") is None else tuple(map(_chart, value["charts"])),
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise HubError(f"the hub's answer cannot be read: {error!r:.200}") from error
+
+
+def _chart(value: Any) -> Chart:
+    legend = tuple((str(name), str(words)) for name, words in value["legend"])
+    return Chart(str(value["title"]), str(value["svg"]), legend, str(value["note"]))
 
 
 def _fleet(answer: FleetAnswer) -> Sheet:

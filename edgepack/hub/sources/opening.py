@@ -22,7 +22,9 @@ _SQLITE: Final = b"SQLite format 3\0"
 
 
 @contextmanager
-def open_source(where: str, *, token: str | None, now_ms: int) -> Iterator[Source]:
+def open_source(
+    where: str, *, token: str | None, now_ms: int, charts: bool = False
+) -> Iterator[Source]:
     """Opens what answers questions.
 
     Args:
@@ -30,6 +32,7 @@ def open_source(where: str, *, token: str | None, now_ms: int) -> Iterator[Sourc
             or a file: a hub's SQLite store, or reports as JSON or JSON lines.
         token: A reader's token, for an address.
         now_ms: The moment by which silence is judged.
+        charts: Whether a hub's sheets shall have their charts.
 
     Yields:
         The source; it is closed afterwards.
@@ -39,7 +42,7 @@ def open_source(where: str, *, token: str | None, now_ms: int) -> Iterator[Sourc
         HubError: The store cannot be opened.
     """
     if where.startswith(("http://", "https://")):
-        source: Source = HubSource(where, token)
+        source: Source = HubSource(where, token, charts=charts)
         try:
             yield source
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -40,6 +41,7 @@ class HubSource:
         *,
         transport: httpx.BaseTransport | None = None,
         limit: int = MAX_ANSWER_BYTES,
+        charts: bool = False,
     ) -> None:
         """Makes a source; nothing is sent yet.
 
@@ -48,12 +50,14 @@ class HubSource:
             token: A reader's or admin's token, or None.
             transport: What carries the requests; None for the network.
             limit: The most bytes of an answer that are read.
+            charts: Whether the hub is asked to draw its answers too.
         """
         headers = {"Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._url = url.rstrip("/")
         self._limit = limit
+        self._charts = charts
         # A redirect would carry the token to wherever the answer says.
         self._client = httpx.Client(
             headers=headers, timeout=TIMEOUT_S, transport=transport, follow_redirects=False
@@ -103,11 +107,14 @@ class HubSource:
         self._client.close()
 
     def _sheet(self, path: str, params: Params) -> Sheet:
-        data = self._get(path, params)
+        data = self._get(path, [*params, ("charts", "1")] if self._charts else params)
         try:
-            return parse_sheet(data)
+            sheet = parse_sheet(data)
         except HubError as error:
             raise HubError(f"{self.name}: {error.message}", hint=error.hint) from error
+        if self._charts and sheet.charts is None:
+            return replace(sheet, lines=(*sheet.lines, "This hub is too old to send charts."))
+        return sheet
 
     def _get(self, path: str, params: Params) -> bytes:
         """Gets an answer.

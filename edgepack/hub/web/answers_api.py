@@ -29,12 +29,14 @@ from edgepack.hub.answers.params import (
     select_query,
 )
 from edgepack.hub.answers.sheet import Answer, Sheet, sheet_of
-from edgepack.hub.web.asked import BAD_REQUEST, BROKEN, NOT_FOUND, params_in, sentence
+from edgepack.hub.web.answer_charts import charts_of
+from edgepack.hub.web.asked import BAD_REQUEST, BROKEN, NOT_FOUND, params_in, sentence, source_of
 
 Clock = Callable[[], int]
 
 _CSV: Final = ".csv"
 _TABLE: Final = {"table": "Only the table of this name; CSV gives the first without it."}
+_CHARTS: Final = {"charts": "With 1, JSON also has the page's charts, as SVG."}
 _FLEET: Final = {each.name: "" for each in fields(FleetQuery)}
 _COMPARE: Final = {
     **{each.name: "" for each in fields(CompareQuery) if each.name != "facts"},
@@ -148,7 +150,7 @@ def _add_device(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
             return refusal(NOT_FOUND, document_unknown(name, report_id))
         return Response(found, media_type="application/json")
 
-    description = _described({"days": "How far back."} | _TABLE)
+    description = _described({"days": "How far back."} | _TABLE | _CHARTS)
     # A name may hold a slash, so what is below it is looked for first.
     router.add_api_route("/devices/{name:path}/reports/{report_id}", document)
     router.add_api_route("/devices/{name:path}", device, openapi_extra=description)
@@ -156,14 +158,18 @@ def _add_device(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
 
 def _add_select(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
     def select(request: Request) -> Response:
-        """A target's variants, ranked by trusted latency in the field."""
-        query = select_query(params_in(request))
-        # What a reader may send elsewhere as evidence names the hub as the reader knows it.
-        source = str(request.base_url).rstrip("/")
+        """A target's variants, ranked by trusted latency in the field; JSON is evidence.
+
+        With `table` it is that table alone, as the other questions have theirs.
+        """
+        params = params_in(request)
+        query = select_query(params)
         with engine.connect() as connection:
-            found = asking.select(connection, query, now_ms=now_ms(), source=source)
-        if request.url.path.endswith(_CSV):
-            return _answered(request, found)
+            found = asking.select(connection, query, now_ms=now_ms(), source=source_of(request))
+        if request.url.path.endswith(_CSV) or ParamReader(params).text("table"):
+            sheet = sheet_of(found)
+            # The sheet says in sentences what is needed; a program wants rows.
+            return _answered(request, replace(sheet, tables=(*sheet.tables, found.needed)))
         return _json(to_plain(found.evidence))
 
     _add(router, "/select", select, _SELECT)
@@ -173,7 +179,7 @@ def _add(
     router: APIRouter, path: str, handler: Callable[..., Response], params: dict[str, str]
 ) -> None:
     """Adds a question with its answer as JSON, and as CSV beside it."""
-    description = _described(params | _TABLE)
+    description = _described(params | _TABLE | ({} if path == "/select" else _CHARTS))
     # The one with the ending comes first, or it would be taken for a part of a name.
     router.add_api_route(f"{path}{_CSV}", handler, openapi_extra=description, name=f"{path}{_CSV}")
     router.add_api_route(path, handler, openapi_extra=description, name=path)
@@ -215,10 +221,13 @@ def release_unknown(bundle_id: str, before: str | None) -> str:
     return f"there is no one release that begins with '{bundle_id:.64}'{against}"
 
 
-def _answered(request: Request, answer: Answer, *, as_csv: bool | None = None) -> Response:
+def _answered(request: Request, answer: Answer | Sheet, *, as_csv: bool | None = None) -> Response:
     """Returns an answer as the address asks for it."""
-    sheet = sheet_of(answer)
-    wanted = ParamReader(params_in(request)).text("table")
+    sheet = answer if isinstance(answer, Sheet) else sheet_of(answer)
+    read = ParamReader(params_in(request))
+    wanted = read.text("table")
+    if read.checked(read.one_of("charts", ("1",))) and not isinstance(answer, Sheet):
+        sheet = replace(sheet, charts=charts_of(answer))
     if wanted is not None:
         sheet = replace(sheet, tables=_chosen(sheet, wanted))
     if request.url.path.endswith(_CSV) if as_csv is None else as_csv:

@@ -36,6 +36,11 @@ def addresses_of(request: Request) -> Addresses:
     return Addresses(str(request.scope.get("root_path", "")).rstrip("/"))
 
 
+def source_of(request: Request) -> str:
+    """Returns the hub as the reader knows it, who may send evidence elsewhere."""
+    return str(request.base_url).rstrip("/")
+
+
 def sentence(message: str) -> str:
     """Returns what an error says, on one line; its own first line only counts the others."""
     first, *rest = [each.strip() for each in message.splitlines() if each.strip()] or [""]

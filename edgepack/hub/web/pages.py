@@ -1,4 +1,4 @@
-"""The pages: fleet, device, comparison, releases; each view has an address.
+"""The pages: fleet, device, comparison, choice, releases; each view has an address.
 
 Who may read is settled before. It is not aware of how answers are found or drawn. Used by the app.
 """
@@ -16,19 +16,34 @@ from starlette.responses import Response
 
 from edgepack.formats.errors import ConfigError, HubError
 from edgepack.hub import asking
-from edgepack.hub.answers.params import ParamReader, compare_query, device_days, fleet_query
+from edgepack.hub.answers.params import (
+    ParamReader,
+    compare_query,
+    device_days,
+    fleet_query,
+    select_query,
+)
 from edgepack.hub.web.answers_api import (
     Clock,
     device_unknown,
     document_unknown,
     release_unknown,
 )
-from edgepack.hub.web.asked import BAD_REQUEST, BROKEN, NOT_FOUND, addresses_of, params_in, sentence
+from edgepack.hub.web.asked import (
+    BAD_REQUEST,
+    BROKEN,
+    NOT_FOUND,
+    addresses_of,
+    params_in,
+    sentence,
+    source_of,
+)
 from edgepack.hub.web.rendering import error_page, render
 from edgepack.hub.web.views.compare import compare_view
 from edgepack.hub.web.views.device import device_view, document_view
 from edgepack.hub.web.views.fleet import fleet_view
 from edgepack.hub.web.views.releases import release_view, releases_view
+from edgepack.hub.web.views.select import select_view
 from edgepack.hub.web.views.tables import Place
 
 
@@ -63,6 +78,7 @@ def pages_router(engine: Engine, now_ms: Clock) -> APIRouter:
     router = APIRouter(route_class=PageRoute, include_in_schema=False)
     _add_devices(router, engine, now_ms)
     _add_comparisons(router, engine)
+    _add_select(router, engine, now_ms)
     return router
 
 
@@ -134,6 +150,24 @@ def _add_comparisons(router: APIRouter, engine: Engine) -> None:
         path = ("releases", bundle_id)
         place = Place(addresses_of(request), path, path, params)
         return _page(request, "release.html", release_view(answer, place))
+
+
+def _add_select(router: APIRouter, engine: Engine, now_ms: Clock) -> None:
+    @router.get("/select")
+    def select(request: Request) -> Response:
+        params = params_in(request)
+        # Without a target there is nothing to rank yet, but the limits are kept in the form.
+        named = any(name == "target" for name, _ in params)
+        query = select_query(params if named else [*params, ("target", "-")])
+        with engine.connect() as connection:
+            known = asking.releases(connection).releases
+            answer = (
+                asking.select(connection, query, now_ms=now_ms(), source=source_of(request))
+                if named
+                else None
+            )
+        place = Place(addresses_of(request), ("select",), ("select",), params)
+        return _page(request, "select.html", select_view(answer, known, place))
 
 
 def _page(request: Request, template: str, values: dict[str, Any]) -> Response:

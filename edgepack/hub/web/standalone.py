@@ -13,14 +13,17 @@ from edgepack.hub.answers.compare import CompareAnswer
 from edgepack.hub.answers.device import DeviceAnswer
 from edgepack.hub.answers.fleet import FleetAnswer
 from edgepack.hub.answers.releases import ReleaseAnswer, ReleasesAnswer
-from edgepack.hub.answers.sheet import Answer, Sheet, sheet_of
+from edgepack.hub.answers.selecting import SelectAnswer
+from edgepack.hub.answers.sheet import Answer, Sheet
 from edgepack.hub.answers.table import format_moment
 from edgepack.hub.web.addresses import Addresses
+from edgepack.hub.web.answer_charts import redrawn
 from edgepack.hub.web.rendering import STATIC, fill
 from edgepack.hub.web.views.compare import compare_view
 from edgepack.hub.web.views.device import device_view
 from edgepack.hub.web.views.fleet import fleet_view
 from edgepack.hub.web.views.releases import release_view, releases_view
+from edgepack.hub.web.views.select import select_view
 from edgepack.hub.web.views.tables import Place, table_view
 
 _NOWHERE = Place(Addresses(None), (), ())
@@ -30,12 +33,15 @@ def standalone_report(answer: Answer | Sheet, *, source: str, made_ms: int) -> b
     """Writes an answer as a page by itself.
 
     Args:
-        answer: The answer; a sheet, as a hub answers over HTTP, has no charts.
+        answer: The answer, or a sheet with its charts as a hub answers over HTTP.
         source: Where it comes from: an address or a file.
         made_ms: When it was asked.
 
     Returns:
         HTML, UTF-8.
+
+    Raises:
+        HubError: A chart of a sheet is none.
     """
     template, values = _view(answer)
     # Our own style sheet; it holds no `<`.
@@ -66,10 +72,10 @@ def _view(answer: Answer | Sheet) -> tuple[str, dict[str, Any]]:
             found = "releases.html", releases_view(answer, _NOWHERE)
         case ReleaseAnswer():
             found = "release.html", release_view(answer, _NOWHERE)
+        case SelectAnswer():
+            found = "select.html", select_view(answer, (), _NOWHERE)
         case Sheet():
             found = "sheet.html", _sheet_view(answer)
-        case _:
-            found = "sheet.html", _sheet_view(sheet_of(answer))
     return found
 
 
@@ -78,5 +84,6 @@ def _sheet_view(sheet: Sheet) -> dict[str, Any]:
         "title": sheet.title,
         "place": "sheet",
         "lines": sheet.lines,
+        "charts": [redrawn(each) for each in sheet.charts or ()],
         "tables": [table_view(each, _NOWHERE) for each in sheet.tables],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from edgepack.formats.evidence import Candidate, KindOfBox, Limits, Status
+from edgepack.hub.answers.columns import StandingColumns
 from edgepack.hub.answers.ranking import ENOUGH_BOXES, rank_kind
 from edgepack.hub.answers.rows import SetupRow, StandingRow
 from edgepack.hub.answers.trust import Standing
@@ -18,7 +19,9 @@ FP32, INT8, FP16 = (
 
 
 def _rank(rows: list[StandingRow], *setups: SetupRow, limits: Limits | None = None) -> KindOfBox:
-    return rank_kind(CONTEXT, rows, {each.id: each for each in setups}, limits or Limits())
+    return rank_kind(
+        CONTEXT, StandingColumns.of(rows), {each.id: each for each in setups}, limits or Limits()
+    )
 
 
 def _by_variant(kind: KindOfBox) -> dict[str, Candidate]:

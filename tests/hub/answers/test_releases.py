@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepack.hub.answers.changes import Change, Measure, Verdict, change_of
+from edgepack.hub.answers.columns import MISSING, StandingColumns
 from edgepack.hub.answers.releases import (
-    Change,
-    Measure,
     ReleaseAnswer,
     ReleaseRows,
-    Verdict,
-    change_of,
     release_answer,
     releases_answer,
 )
@@ -28,11 +27,17 @@ SETUPS = {1: setup(1, release=BEFORE), 2: setup(2, release=AFTER)}
 
 
 def _change(pairs: list[tuple[int | None, int | None]]) -> Change:
-    return change_of(CONTEXT, Standing.TRUSTED, Measure.P50, pairs)
+    before, after = (
+        np.array([MISSING if each is None else each for each in side], dtype=np.int64)
+        for side in (zip(*pairs, strict=True) if pairs else ((), ()))
+    )
+    return change_of(CONTEXT, Standing.TRUSTED, Measure.P50, before, after)
 
 
 def _answer(rows: list[StandingRow]) -> ReleaseAnswer:
-    return release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, rows, {1: CONTEXT}))
+    return release_answer(
+        ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, StandingColumns.of(rows), {1: CONTEXT})
+    )
 
 
 def test_equal_changes_stand_in_one_order_however_the_store_gives_the_rows() -> None:
@@ -151,7 +156,9 @@ def test_a_larger_catalogue_is_the_releases_doing_and_another_box_is_not() -> No
         *many(2, [900] * 9, first_device=20, context_id=3),
     ]
     contexts = {1: CONTEXT, 2: larger, 3: elsewhere}
-    answer = release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, rows, contexts))
+    answer = release_answer(
+        ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, StandingColumns.of(rows), contexts)
+    )
     assert answer.boxes_both == 9
     assert {each.context.digest for each in answer.changes} == {larger.digest}
     assert answer.changes[0].ratio == pytest.approx(1.5)
@@ -164,7 +171,9 @@ def test_a_cold_start_is_told_once_for_a_kind_of_box() -> None:
         rows += many(1, [100] * 9, context_id=context_id)
         rows += many(2, [100] * 9, context_id=context_id)
     contexts = {1: CONTEXT, 2: offline}
-    answer = release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, rows, contexts))
+    answer = release_answer(
+        ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, StandingColumns.of(rows), contexts)
+    )
     cold = [each for each in answer.changes if each.measure is Measure.COLD_START]
     assert [each.context.scenario for each in cold] == ["single_stream"]
     assert len(answer.changes) == 5
@@ -210,7 +219,8 @@ def test_a_release_that_made_nothing_slower_says_what_it_made_faster() -> None:
 
 
 def test_a_release_without_a_box_that_had_another_says_so() -> None:
-    alone = release_answer(ReleaseRows(AFTER, None, [], {2: SETUPS[2]}, many(2, [1]), {1: CONTEXT}))
+    columns = StandingColumns.of(many(2, [1]))
+    alone = release_answer(ReleaseRows(AFTER, None, [], {2: SETUPS[2]}, columns, {1: CONTEXT}))
     assert "no earlier release" in alone.summary
     assert "no box has a run of 1.1.0" in _answer([standing(1, 1, 5), standing(2, 2, 5)]).summary
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgepack.formats.evidence import Limits, parse_evidence
+from edgepack.hub.answers.columns import StandingColumns
 from edgepack.hub.answers.rows import ContextRow, StandingRow
 from edgepack.hub.answers.selecting import (
     SelectAnswer,
@@ -33,7 +34,7 @@ def _select(
         models=["session"],
         setups=SETUPS,
         contexts=[each for each, _ in standing],
-        standing={each.id: found for each, found in standing},
+        standing={each.id: StandingColumns.of(found) for each, found in standing},
         left_out=left_out,
     )
     query = SelectQuery("arm64", limits=limits or Limits())

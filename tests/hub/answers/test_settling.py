@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgepack.formats.evidence import KindOfBox, Limits
+from edgepack.hub.answers.columns import StandingColumns
 from edgepack.hub.answers.ranking import rank_kind
 from edgepack.hub.answers.rows import StandingRow
 from edgepack.hub.answers.settling import MOST_BOXES, boxes_to_tell_apart, needed_runs, needed_words
@@ -16,7 +17,7 @@ SETUPS = {1: setup(1, "tflite-fp32"), 2: setup(2, "tflite-dynamic-int8", size_by
 
 
 def _kind(rows: list[StandingRow], limits: Limits | None = None) -> KindOfBox:
-    return rank_kind(CONTEXT, rows, SETUPS, limits or Limits())
+    return rank_kind(CONTEXT, StandingColumns.of(rows), SETUPS, limits or Limits())
 
 
 def test_a_variant_with_too_few_boxes_needs_the_rest_and_says_what_to_type() -> None:

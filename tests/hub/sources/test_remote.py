@@ -13,7 +13,7 @@ from edgepack.formats.evidence import Limits
 from edgepack.hub.answers.compare import CompareQuery
 from edgepack.hub.answers.fleet import FleetQuery
 from edgepack.hub.answers.selecting import SelectQuery
-from edgepack.hub.answers.sheet import Sheet
+from edgepack.hub.answers.sheet import Chart, Sheet
 from edgepack.hub.answers.table import Column, Table, Unit
 from edgepack.hub.sources import remote
 from edgepack.hub.sources.remote import HubSource
@@ -33,9 +33,14 @@ class Hub:
         self._answer = answer
 
     def source(
-        self, url: str = "https://hub.example", *, limit: int = remote.MAX_ANSWER_BYTES
+        self,
+        url: str = "https://hub.example",
+        *,
+        limit: int = remote.MAX_ANSWER_BYTES,
+        charts: bool = False,
     ) -> HubSource:
-        return HubSource(url, "t0ken", transport=httpx.MockTransport(self._take), limit=limit)
+        transport = httpx.MockTransport(self._take)
+        return HubSource(url, "t0ken", transport=transport, limit=limit, charts=charts)
 
     def source_without_token(self) -> HubSource:
         transport = httpx.MockTransport(self._take)
@@ -143,3 +148,13 @@ def test_an_endless_answer_is_cut_off() -> None:
 def test_evidence_that_is_none_is_the_hubs_fault() -> None:
     with pytest.raises(HubError, match="not valid JSON"):
         _hub(body=b"<html>").source().select(SelectQuery("arm64"))
+
+
+def test_charts_are_asked_for_and_a_hub_that_sends_none_is_said_to_be_old() -> None:
+    body = SHEET.to_json() | {"charts": [{"title": "T", "svg": "<svg/>", "legend": [], "note": ""}]}
+    for sent, lines, charts in ((body, 1, (Chart("T", "<svg/>"),)), (SHEET.to_json(), 2, None)):
+        hub = _hub(body=sent)
+        sheet = hub.source(charts=True).fleet(FleetQuery(target="arm64"))
+        assert hub.asked[0].url.query == b"target=arm64&charts=1"
+        assert len(sheet.lines) == lines
+        assert sheet.charts == charts

@@ -16,6 +16,7 @@ class Filled:
     context: str
     before: str
     after: str
+    target: str
 
 
 def fill_hub(fill: Filler, name: str = "kiosk-1", *, text: str = "shop 1") -> Filled:
@@ -57,6 +58,7 @@ def fill_hub(fill: Filler, name: str = "kiosk-1", *, text: str = "shop 1") -> Fi
         context=fill.digest(context),
         before=fill.bundle(before),
         after=fill.bundle(after),
+        target=f"arm64{text}",
     )
     fill.connect().close()
     return filled

@@ -32,6 +32,7 @@ def addresses(filled: Filled) -> dict[str, str]:
         "document": f"{device}/reports/{filled.report_id}",
         "compare": f"/compare?context={filled.context}&details=1",
         "refused": "/compare",
+        "select": f"/select?target={quote(filled.target, safe='')}&details=1",
         "releases": "/releases?details=1",
         "release": f"/releases/{filled.after}?details=1",
     }
@@ -54,7 +55,7 @@ def test_no_text_of_a_box_runs_on_any_page(fill: Filler, store: Engine, text: st
         if "<" in text:
             assert text not in response.text
     # It is not left out either: people must see what a box is called.
-    assert shown >= 6
+    assert shown >= 7
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -71,6 +72,9 @@ def test_a_question_that_is_hostile_is_shown_as_text(store: Engine, text: str) -
         f"/compare?scenario={word}",
         f"/compare?fact={word}",
         f"/releases?model={word}&target={word}",
+        f"/select?target={word}&model={word}&box={word}",
+        f"/select?target=arm64&min_quality={word}",
+        f"/select?max_p99_ms={word}",
         f"/releases/{word}?before={word}",
     ):
         response = reader.get(address)
@@ -124,6 +128,8 @@ def test_an_empty_hub_says_so_on_each_page(store: Engine) -> None:
         ("/", "No devices yet."),
         ("/compare", "There are no reports yet."),
         ("/releases", "No release was reported."),
+        ("/select", "There are no reports yet."),
+        ("/select?target=arm64", "There are no reports for the target arm64"),
     ):
         page = reader.page(address)
         nothing_runs(page)
@@ -177,6 +183,8 @@ def test_behind_a_prefix_every_address_has_it(fill: Filler, store: Engine) -> No
         ("/?limit=0", 400, "expected a number from 1 to 10000"),
         ("/?text=%00", 400, "zero byte"),
         ("/compare?fact=x", 400, "expected PATH=VALUE"),
+        ("/select?target=a&min_quality=2", 400, "expected a number from 0 to 1"),
+        ("/select?max_size_mb=small", 400, "size_mb: got 'small', expected a number"),
         ("/devices/a?days=soon", 400, "expected a number"),
         ("/devices/nobody", 404, "There is no device 'nobody'."),
         ("/devices/%00", 404, "There is no device"),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
 
+from edgepack.hub.answers.columns import StandingColumns
 from edgepack.hub.answers.rows import ContextRow, StandingRow
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.store.reading.releases import json_object
-from edgepack.hub.store.reading.standing import STANDING_COLUMNS, standing_rows
+from edgepack.hub.store.reading.standing import (
+    STANDING_FIELDS,
+    STANDING_NUMBERS,
+    standing_columns,
+    standing_rows,
+)
 from edgepack.hub.store.schema import context, standing
 
 
@@ -85,23 +91,18 @@ def count_standing(
     ]
 
 
-def standing_in(
-    connection: Connection, context_id: int, setups: Sequence[int] | None = None
-) -> list[StandingRow]:
-    """Reads the newest runs in one context, in no order.
-
-    Args:
-        connection: The store.
-        context_id: The context's row.
-        setups: Only of these setups; None: of all.
-
-    Returns:
-        One row for each box, setup and trust.
-    """
-    statement = select(*STANDING_COLUMNS).where(standing.c.context_id == context_id)
-    if setups is not None:
-        statement = statement.where(standing.c.setup_id.in_(setups))
+def standing_in(connection: Connection, context_id: int) -> list[StandingRow]:
+    """Reads the newest runs in one context, in no order: one a box, setup and trust."""
+    statement = select(*STANDING_FIELDS).where(standing.c.context_id == context_id)
     return standing_rows(connection.execute(statement))
+
+
+def columns_in(connection: Connection, context_id: int, setups: Collection[int]) -> StandingColumns:
+    """Reads the newest runs of some setups in one context, in no order."""
+    statement = select(*STANDING_NUMBERS).where(
+        standing.c.context_id == context_id, standing.c.setup_id.in_(setups)
+    )
+    return standing_columns(connection.execute(statement))
 
 
 def _context_row(found: Row[Any]) -> ContextRow:

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 
-from edgepack.hub.answers.rows import ReleaseRow, SetupRow, StandingRow
+from edgepack.hub.answers.columns import StandingColumns
+from edgepack.hub.answers.rows import ReleaseRow, SetupRow
 from edgepack.hub.answers.trust import Standing
-from edgepack.hub.store.reading.standing import STANDING_COLUMNS, standing_rows
+from edgepack.hub.store.reading.standing import STANDING_NUMBERS, standing_columns
 from edgepack.hub.store.schema import device, release, setup, standing
 
 #: From how many boxes it is told which release came before another.
@@ -95,15 +96,17 @@ def setups_of_release(connection: Connection, release_id: int) -> dict[int, Setu
     return setups_by_id(connection, connection.execute(statement).scalars().all())
 
 
-def standing_of_setups(connection: Connection, setups: Collection[int]) -> list[StandingRow]:
-    """Reads the newest runs of some setups, emulated ones left out, in no order."""
-    if not setups:
-        return []
+def columns_of_setups(connection: Connection, setups: Collection[int]) -> StandingColumns:
+    """Reads the newest runs of some setups, emulated ones left out, context by context."""
     kept = (Standing.TRUSTED, Standing.DOUBTFUL)
-    found = connection.execute(
-        select(*STANDING_COLUMNS).where(standing.c.setup_id.in_(setups), standing.c.trust.in_(kept))
-    )
-    return standing_rows(found)
+    of_setups = (standing.c.setup_id.in_(setups), standing.c.trust.in_(kept))
+    # The index by setup says in which contexts; with these the rows lie side by side. Without,
+    # each is looked up by itself, which takes three times as long.
+    contexts = connection.execute(select(standing.c.context_id).where(*of_setups).distinct())
+    in_contexts = standing.c.context_id.in_(contexts.scalars().all())
+    statement = select(*STANDING_NUMBERS).where(in_contexts, *of_setups)
+    # The order of the key makes SQLite read along it; by itself it would take the index again.
+    return standing_columns(connection.execute(statement.order_by(*standing.primary_key)))
 
 
 def shared_boxes(connection: Connection, after: ReleaseRow) -> list[tuple[ReleaseRow, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edgepack.hub.answers.releases import Change, Measure, Verdict
+from edgepack.hub.answers.changes import Change, Measure, Verdict
 from edgepack.hub.web.charts.frame import bottom_axis, ratio_ticks, tick_ratio
 from edgepack.hub.web.charts.scale import value_scale
 from edgepack.hub.web.charts.svg import Drawn, drawing, element, label, line, shortened

@@ -90,7 +90,6 @@ def _compared(answer: CompareAnswer, place: Place) -> dict[str, Any]:
     context = answer.context
     groups = answer.groups or {}
     tables = answer.tables or {}
-    trusted = groups.get(Standing.TRUSTED, ())
     summary = ""
     if context is not None:
         rows = sum(map(len, groups.values()))
@@ -99,20 +98,11 @@ def _compared(answer: CompareAnswer, place: Place) -> dict[str, Any]:
             f"{context.model}, {context.scenario.replace('_', ' ')}, on {context.box}: "
             f"{rows} rows with up to {boxes_words(most)}, all measured alike."
         )
-    charts: list[Drawn | None] = [
-        spread_chart(trusted, _TITLES[Standing.TRUSTED]),
-        front_chart(trusted, answer.score_name),
-    ]
-    charts += [
-        spread_chart(part, _TITLES[trust])
-        for trust, part in groups.items()
-        if trust is not Standing.TRUSTED
-    ]
     return {
         "title": "Compare",
         "summary": summary,
         "differences": (),
-        "charts": [each for each in charts if each is not None],
+        "charts": compare_charts(answer),
         "tables": [
             table_view(each, place, links=_release_links(place), empty="No run can be trusted.")
             for each in tables.values()
@@ -125,6 +115,29 @@ def _compared(answer: CompareAnswer, place: Place) -> dict[str, Any]:
         if context is not None
         else (),
     }
+
+
+def compare_charts(answer: CompareAnswer) -> tuple[Drawn, ...]:
+    """Draws a comparison: how each row is spread, and what is best in latency and quality.
+
+    Args:
+        answer: The comparison.
+
+    Returns:
+        The charts; none of a refusal.
+    """
+    groups = answer.groups or {}
+    trusted = groups.get(Standing.TRUSTED, ())
+    charts: list[Drawn | None] = [
+        spread_chart(trusted, _TITLES[Standing.TRUSTED]),
+        front_chart(trusted, answer.score_name),
+    ]
+    charts += [
+        spread_chart(part, _TITLES[trust])
+        for trust, part in groups.items()
+        if trust is not Standing.TRUSTED
+    ]
+    return tuple(each for each in charts if each is not None)
 
 
 def _fields(query: CompareQuery) -> list[Any]:

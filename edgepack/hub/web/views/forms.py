@@ -10,12 +10,16 @@ from edgepack.hub.web.views.tables import Place
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """One field; `choices` are values with their words, None for a field of text."""
+    """One field; `choices` are values with their words, None for a field of text.
+
+    `mode` is the keyboard that a phone shows (HTML's `inputmode`), or empty.
+    """
 
     name: str
     title: str
     value: str
     choices: tuple[tuple[str, str], ...] | None = None
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,6 @@ def choice_field(
     return FieldView(name, title, value or "", tuple(known))
 
 
-def text_field(name: str, title: str, value: str | None) -> FieldView:
-    """Makes a field of text."""
-    return FieldView(name, title, value or "")
+def text_field(name: str, title: str, value: str | None, *, mode: str = "") -> FieldView:
+    """Makes a field of text; `mode` as in `FieldView`."""
+    return FieldView(name, title, value or "", mode=mode)

@@ -8,6 +8,7 @@ from edgepack.hub.answers.releases import ReleaseAnswer, ReleasesAnswer
 from edgepack.hub.answers.table import format_moment
 from edgepack.hub.answers.words import boxes as boxes_words
 from edgepack.hub.web.charts.changing import forest_chart
+from edgepack.hub.web.charts.svg import Drawn
 from edgepack.hub.web.views.forms import choice_field, form_view, text_field
 from edgepack.hub.web.views.tables import Place, table_view
 
@@ -60,10 +61,6 @@ def release_view(answer: ReleaseAnswer, place: Place) -> dict[str, Any]:
         for each in answer.choices
     ]
     chosen = None if before is None else before.bundle_id
-    charts = [
-        forest_chart(answer.changes, "Change on the same boxes, with 99 % intervals"),
-        forest_chart(answer.doubtful, "The same of runs that are not trusted"),
-    ]
     against = f" against {before.version}" if before is not None else ""
     return {
         "title": f"{release.model} {release.version} for {release.target}{against}",
@@ -81,13 +78,22 @@ def release_view(answer: ReleaseAnswer, place: Place) -> dict[str, Any]:
             place,
             [choice_field("before", "Against", chosen, choices, "the one most boxes had")],
         ),
-        "charts": [each for each in charts if each is not None],
+        "charts": release_charts(answer),
         "tables": [
             table_view(each, place, links=_links(place), empty="No box has runs of both.")
             for each in (answer.table, answer.doubtful_table)
             if each.rows or each is answer.table
         ],
     }
+
+
+def release_charts(answer: ReleaseAnswer) -> tuple[Drawn, ...]:
+    """Draws what a release changed; none where nothing has an interval."""
+    charts = (
+        forest_chart(answer.changes, "Change on the same boxes, with 99 % intervals"),
+        forest_chart(answer.doubtful, "The same of runs that are not trusted"),
+    )
+    return tuple(each for each in charts if each is not None)
 
 
 def _links(place: Place) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from edgepack.formats.evidence import Status
+from edgepack.hub.answers.changes import Verdict
 from edgepack.hub.answers.health import Condition
 from edgepack.hub.answers.params import Params
-from edgepack.hub.answers.releases import Verdict
 from edgepack.hub.answers.table import Cell, Column, Table, format_cell
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.web.addresses import Addresses, changed
@@ -39,8 +40,12 @@ _MARKS: Final[Mapping[str, str]] = {
     Verdict.FASTER: "good",
     Verdict.NOT_SHOWN: "plain",
     Verdict.TOO_FEW: "plain",
+    Status.RANKED: "good",
+    Status.OVER_LIMIT: "bad",
+    Status.TOO_FEW_BOXES: "warn",
+    Status.NO_TRUSTED_REPORTS: "warn",
 }
-_MARKED: Final = frozenset({"condition", "trust", "verdict"})
+_MARKED: Final = frozenset({"condition", "trust", "verdict", "status"})
 
 
 @dataclass(frozen=True, slots=True)
