@@ -18,7 +18,7 @@ from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.manifest import ExternalWheel
 
 #: Raised when trimming changes, so that caches do not serve what an older edgepack cut.
-_TRIM_VERSION = 1
+_TRIM_VERSION = 2
 #: Some put the whole text of the licence where its name belongs.
 _LONGEST_LICENCE_NAME = 60
 
@@ -114,6 +114,7 @@ def _unpacked(
     key = {
         "wheels": [f"{each.filename} {each.sha256}" for each in wheels],
         "prune": list(runtime.prune),
+        "hollow": list(runtime.hollow),
         "trim": _TRIM_VERSION,
     }
 
@@ -122,7 +123,7 @@ def _unpacked(
         site.mkdir()
         work.mkdir()
         _install(target, runtime, wheels, site, work)
-        trim_site(site, runtime.prune)
+        trim_site(site, runtime.prune, runtime.hollow)
         (work / "requirements.txt").unlink()
         work.rmdir()
 
