@@ -122,7 +122,7 @@ def _unpacked(
         site, work = draft / "site", draft / "work"
         site.mkdir()
         work.mkdir()
-        _install(target, runtime, wheels, site, work)
+        unpack_wheels(target, runtime, wheels, site, work)
         trim_site(site, runtime.prune, runtime.hollow)
         (work / "requirements.txt").unlink()
         work.rmdir()
@@ -130,9 +130,23 @@ def _unpacked(
     return cache.get_or_make("site", key, make) / "site"
 
 
-def _install(
+def unpack_wheels(
     target: Target, runtime: Runtime, wheels: tuple[LockedWheel, ...], site: Path, work: Path
 ) -> None:
+    """Unpacks wheels as they are, nothing taken out.
+
+    Args:
+        target: The target.
+        runtime: One of its runtimes.
+        wheels: Some of its locked wheels.
+        site: An empty folder for them.
+        work: A folder for what the installer reads.
+
+    Raises:
+        ConfigError: No wheel fits the platform.
+        WheelsUnavailableError: A wheel cannot be fetched.
+        MissingExtraError: uv is not installed.
+    """
     requirements = work / "requirements.txt"
     requirements.write_text(
         "".join(f"{each.name}=={each.version} --hash=sha256:{each.sha256}\n" for each in wheels)
