@@ -25,7 +25,7 @@ from edgepack.formats.manifest import FileRecord, Manifest, parse_manifest
 Source = Path | bytes
 
 #: Part of the cache key; counts up when the order, the headers or the filters change.
-_RECIPE = 1
+_RECIPE = 2
 _CHUNK_BYTES = 2**20
 _MIN_DICTIONARY_BYTES = 2**20
 #: The dictionary is memory the box needs while it unpacks; see `bundle.MAX_XZ_MEMORY_BYTES`.
@@ -74,6 +74,7 @@ def make_payload(
     """
     key = {
         "recipe": _RECIPE,
+        "arch": manifest.target.arch,
         "files": [[each.path, each.sha256, each.mode] for each in manifest.files],
     }
 
@@ -100,7 +101,7 @@ def write_payload(
     """
     total = sum(record.size for record in manifest.files)
     compressor = lzma.LZMACompressor(
-        format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_filters(total)
+        format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=_filters(total, manifest.target.arch)
     )
     progress.start(_TASK, total)
     try:
@@ -165,12 +166,21 @@ def _compression_order(record: FileRecord) -> tuple[int, str, str, str]:
     return (1, path.suffix, str(path.parent), record.path)
 
 
-def _filters(total: int) -> list[dict[str, int]]:
-    """Returns the strongest LZMA2 settings with a dictionary no larger than the payload."""
+def _filters(total: int, arch: str) -> list[dict[str, int]]:
+    """Returns the strongest settings for an architecture's code, which most of a payload is.
+
+    The dictionary is no larger than the payload. Nothing is used that a liblzma of before 5.4
+    cannot read, as Pythons come with older ones; so there is no filter for ARM64.
+    """
     size = _MIN_DICTIONARY_BYTES
     while size < min(total, _MAX_DICTIONARY_BYTES):
         size *= 2
-    return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": size}]
+    compress = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": size}
+    if arch == "x86_64":
+        # The targets of calls become absolute, so that calls of one function look alike.
+        return [{"id": lzma.FILTER_X86}, compress]
+    # Instructions of four bytes at places that four divides.
+    return [{**compress, "lc": 2, "lp": 2, "pb": 2}]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from edgepack.formats.canonical import canonical_json, sha256_hex
 from edgepack.formats.manifest import ExternalWheel
 
 #: Raised when trimming changes, so that caches do not serve what an older edgepack cut.
-_TRIM_VERSION = 1
+_TRIM_VERSION = 2
 #: Some put the whole text of the licence where its name belongs.
 _LONGEST_LICENCE_NAME = 60
 
@@ -114,6 +114,7 @@ def _unpacked(
     key = {
         "wheels": [f"{each.filename} {each.sha256}" for each in wheels],
         "prune": list(runtime.prune),
+        "hollow": list(runtime.hollow),
         "trim": _TRIM_VERSION,
     }
 
@@ -121,17 +122,31 @@ def _unpacked(
         site, work = draft / "site", draft / "work"
         site.mkdir()
         work.mkdir()
-        _install(target, runtime, wheels, site, work)
-        trim_site(site, runtime.prune)
+        unpack_wheels(target, runtime, wheels, site, work)
+        trim_site(site, runtime.prune, runtime.hollow)
         (work / "requirements.txt").unlink()
         work.rmdir()
 
     return cache.get_or_make("site", key, make) / "site"
 
 
-def _install(
+def unpack_wheels(
     target: Target, runtime: Runtime, wheels: tuple[LockedWheel, ...], site: Path, work: Path
 ) -> None:
+    """Unpacks wheels as they are, nothing taken out.
+
+    Args:
+        target: The target.
+        runtime: One of its runtimes.
+        wheels: Some of its locked wheels.
+        site: An empty folder for them.
+        work: A folder for what the installer reads.
+
+    Raises:
+        ConfigError: No wheel fits the platform.
+        WheelsUnavailableError: A wheel cannot be fetched.
+        MissingExtraError: uv is not installed.
+    """
     requirements = work / "requirements.txt"
     requirements.write_text(
         "".join(f"{each.name}=={each.version} --hash=sha256:{each.sha256}\n" for each in wheels)

@@ -59,6 +59,8 @@ class Runtime:
         requirements: Further requirements, such as `numpy<2`.
         providers: Execution providers in order of preference; empty means the default.
         prune: Globs of files in the site that are never loaded; `*` also matches `/`.
+        hollow: Packages of the site that are imported and never used, as paths in it; an empty
+            module is left of each.
         drop: Distributions the runtime declares but never imports to run a model.
         external: Distributions that are not packed: the box brings them, or install
             takes them by hash.
@@ -70,6 +72,7 @@ class Runtime:
     requirements: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     prune: tuple[str, ...] = ()
+    hollow: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     cuda: CudaSource = "system"
@@ -237,7 +240,10 @@ class Target:
 
 def runtime_definition(runtime: Runtime) -> dict[str, Any]:
     """Returns everything that decides a runtime's site, as JSON values."""
+    # Left out where there are none, so that a target without the key is the one it always was.
+    hollow = {"hollow": list(runtime.hollow)} if runtime.hollow else {}
     return {
+        **hollow,
         "name": str(runtime.name),
         "version": runtime.version,
         "requirements": list(runtime.all_requirements),

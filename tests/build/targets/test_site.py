@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgepack.build.targets.lock import LockedWheel
@@ -66,3 +69,51 @@ def test_the_licence_is_what_the_metadata_says(metadata: str, licence: str, tmp_
     wheel = LockedWheel("ai_edge-1.0-py3-none-any.whl", "0" * 64)
     assert read_licence(tmp_path, wheel) == licence
     assert read_licence(tmp_path / "none", wheel) == "unknown"
+
+
+def _copy_of_numpy(site: Path) -> None:
+    """numpy's own folders as its wheel has them, without its tests."""
+    own = Path(np.__file__).parent
+    for folder in (own, own.with_name("numpy.libs")):
+        ignored = shutil.ignore_patterns("tests", "*.py", "__pycache__")
+        shutil.copytree(folder, site / folder.name, ignore=ignored)
+
+
+def test_openblas_gives_way_to_a_stand_in_and_what_only_it_needed_goes(tmp_path: Path) -> None:
+    _copy_of_numpy(tmp_path)
+    (before,) = tmp_path.glob("numpy.libs/*openblas*")
+    assert before.stat().st_size > 10**7
+    trim_site(tmp_path, ())
+    (after,) = tmp_path.glob("numpy.libs/*")
+    assert after.name == before.name
+    assert after.stat().st_size < 4096
+    (core,) = tmp_path.glob("numpy/_core/_multiarray_umath.*.so")
+    wanted = {name for name in _text_of(core) if name.startswith("scipy_cblas_")}
+    assert len(wanted) > 20
+    assert wanted <= _text_of(after)
+
+
+def _text_of(path: Path) -> set[str]:
+    return {part.decode("ascii", "replace") for part in path.read_bytes().split(b"\0")}
+
+
+def test_a_hollow_package_can_be_imported_and_is_empty(tmp_path: Path) -> None:
+    package = tmp_path / "numpy" / "random"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError")
+    (package / "mtrand.so").write_text("x")
+    trim_site(tmp_path, (), ("numpy/random", "numpy/fft"))
+    assert [each.name for each in package.iterdir()] == ["__init__.py"]
+    statements = ast.parse((package / "__init__.py").read_text()).body
+    assert [type(each) for each in statements] == [ast.Expr], "a docstring and no more"
+    assert not (tmp_path / "numpy" / "fft").exists(), "what was not there is not made"
+
+
+def test_parts_for_other_systems_go(tmp_path: Path) -> None:
+    folder = tmp_path / "psutil"
+    folder.mkdir()
+    for name in ("__init__", "_common", "_pslinux", "_psposix", "_pswindows", "_psbsd", "_psosx"):
+        (folder / f"{name}.py").write_text("")
+    trim_site(tmp_path, ())
+    left = {each.stem for each in folder.iterdir()}
+    assert left == {"__init__", "_common", "_pslinux", "_psposix"}
