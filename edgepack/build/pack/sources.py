@@ -21,6 +21,8 @@ _FOR_CARDS = (
     "runner/engines/onnxruntime_gpu.py",
     "runner/http/metrics/gpu.py",
 )
+#: What only a release that is being tuned runs.
+_FOR_TUNING = "runner/tuning/"
 
 
 def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
@@ -51,9 +53,10 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
 
     Args:
         runtime: The release's; what is for graphics cards alone is left out where none is asked
-            for. None: everything.
+            for. None: everything. What tunes is not among them (`tuning_files`).
     """
     left_out = () if runtime in (None, RuntimeName.ONNXRUNTIME_GPU) else _FOR_CARDS
+    left_out = (*left_out, _FOR_TUNING)
     package = files("edgepack")
     found = {"runner/edgepack/__init__.py": package.joinpath("__init__.py").read_bytes()}
     for folder in ("formats", "runner"):
@@ -61,6 +64,13 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
             if not path.startswith(left_out):
                 found[f"runner/edgepack/{path}"] = data
     return found
+
+
+def tuning_files() -> Mapping[str, bytes]:
+    """Returns the sources of what tunes by their path in a release, beside `runner_files()`."""
+    folder = _FOR_TUNING.rstrip("/")
+    walked = _walk(files("edgepack").joinpath(folder), folder)
+    return {f"runner/edgepack/{path}": data for path, data in walked}
 
 
 def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from edgepack.formats.evidence import Candidate, KindOfBox, Limits, Status
+from edgepack.formats.statistics import interval_rank
 from edgepack.hub.answers.grouping import known, newest_by_box
 from edgepack.hub.answers.quality import score_field, score_of
 from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
-from edgepack.hub.answers.spread import Spread, interval_rank, spread_of
+from edgepack.hub.answers.spread import Spread, spread_of
 from edgepack.hub.answers.table import format_ns, format_size
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words

@@ -15,10 +15,9 @@ from enum import StrEnum
 from typing import Final
 
 from edgepack.formats.report import Scenario
-from edgepack.formats.statistics import nearest_rank
+from edgepack.formats.statistics import median_interval, nearest_rank
 from edgepack.hub.answers.grouping import newest_by_box
 from edgepack.hub.answers.rows import ContextRow, ReleaseRow, SetupRow, StandingRow
-from edgepack.hub.answers.spread import median_interval
 from edgepack.hub.answers.table import Cell, Column, Table, Unit, make_table
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words
@@ -255,7 +254,7 @@ def change_of(
     Returns:
         The change. Its interval is that of the median of log(after / before).
 
-    Source: the sign test's interval of a median (`spread.median_interval`); log ratios, so that
+    Source: the sign test's interval of a median (`statistics.median_interval`); log ratios, so that
     twice as slow and twice as fast weigh the same.
     """
     sound = [(b, a) for b, a in pairs if b is not None and a is not None and b > 0 and a > 0]
