@@ -58,9 +58,9 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     """
     targets = [load_target(name, request.search) for name in target_names(request)]
     check_out(request.out)
-    specs, needing = _specs(request, targets)
+    specs, needing = variant_specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
-    benches = {target.name: _benches(request, target, cache, progress) for target in targets}
+    benches = {target.name: runtime_benches(request, target, cache, progress) for target in targets}
     prover = Prover(cache, mirror=request.mirror)
     model, everything = convert_and_measure(
         request.model, specs, cache, request.jobs, progress, needing
@@ -68,7 +68,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     bundles, rows, failures = [], [], {}
     for target in targets:
         prover.prepare(target)
-        measured = _made_for(target, everything)
+        measured = made_for(target, everything)
         judged = judge(model, benches[target.name], measured, prover, request.jobs, progress)
         try:
             judged, bundle = _ship(
@@ -90,15 +90,23 @@ def target_names(request: BuildRequest) -> list[str]:
     return list(names)
 
 
-def _made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
+def made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
     """Picks the files that were made for what the target needs."""
     return [each for each in measured if each.variant.needs == target.needs(each.variant.spec)]
 
 
-def _specs(
+def variant_specs(
     request: BuildRequest, targets: Sequence[Target]
 ) -> tuple[list[VariantSpec], list[tuple[VariantSpec, Needs]]]:
-    """Returns the variants that every box takes, and those of which a target needs more."""
+    """Returns the variants that every box takes, and those of which a target needs more.
+
+    Args:
+        request: The build.
+        targets: Its targets.
+
+    Raises:
+        ConfigError: It asks for a variant that none of them allows.
+    """
     allowed = {spec for target in targets for spec in target.variants}
     if request.variants is not None:
         unknown = [spec.name for spec in request.variants if spec not in allowed]
@@ -115,9 +123,21 @@ def _specs(
     return plain, [each for each in made if each[1] != NO_NEEDS]
 
 
-def _benches(
+def runtime_benches(
     request: BuildRequest, target: Target, cache: Cache, progress: Progress
 ) -> list[Bench]:
+    """Unpacks the wheels of a target's runtimes, or of the ones that a build asks for.
+
+    Args:
+        request: The build.
+        target: One of its targets.
+        cache: Keeps the wheels.
+        progress: Told of each runtime.
+
+    Raises:
+        ConfigError: The target has no runtime that the build asks for.
+        MissingToolError: Wheels cannot be fetched.
+    """
     runtimes = target.runtimes
     if request.runtime is not None:
         runtimes = (target.runtime(request.runtime),)
