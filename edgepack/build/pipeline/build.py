@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgepack.build.artifacts import NO_NEEDS, Needs, Progress, TrainedModel
 from edgepack.build.cache import Cache
-from edgepack.build.choose import Choice, VariantRow, Verdict, choose
+from edgepack.build.choose import Choice, VariantRow, Verdict, choose, choose_tuned
 from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
 from edgepack.build.pipeline.assemble import Release, assemble
 from edgepack.build.pipeline.judge import Bench, judge
@@ -57,6 +57,11 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
     targets = [load_target(name, request.search) for name in target_names(request)]
+    if request.tuned is not None and request.tuned.target not in {each.name for each in targets}:
+        raise ConfigError(
+            f"--tuned: it is for target {request.tuned.target}, which this build does not make",
+            hint=f"give --target {request.tuned.target}",
+        )
     check_out(request.out)
     specs, needing = variant_specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
@@ -175,18 +180,16 @@ def _ship(
     able = rows
     if not request.allow_unverified:
         able = [row for row in rows if row.verdict is not Verdict.NOT_RUN]
-    choice = choose(
-        able,
-        candidates=request.candidates or target.candidates,
-        evidence=request.evidence.get(target.name),
-    )
+    choice = _choose(request, model, target, able)
     if choice is None:
         raise nothing_to_ship(target, rows)
     bench = next(
         each for each in benches[target.name] if each.runtime.name is choice.rows[0].runtime
     )
     golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
-    release = assemble(model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason)
+    release = assemble(
+        model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason, choice.options
+    )
     packed = _pack(release, target, request.out, cache, progress)
     bundle = BuiltBundle(
         path=packed.path,
@@ -198,6 +201,22 @@ def _ship(
         reason=choice.reason,
     )
     return _marked(rows, choice), bundle
+
+
+def _choose(
+    request: BuildRequest, model: TrainedModel, target: Target, able: Sequence[VariantRow]
+) -> Choice | None:
+    candidates = request.candidates or target.candidates
+    tuned = request.tuned
+    if tuned is None or tuned.target != target.name:
+        return choose(able, candidates=candidates, evidence=request.evidence.get(target.name))
+    if tuned.model_sha256 != model.sha256:
+        raise ConfigError(
+            f"--tuned: it is of {tuned.model} {tuned.model_version}, another model than this "
+            f"{model.name} {model.version} (or the same, trained on other data)",
+            hint="run `edgepack tune` with the model and data of this build",
+        )
+    return choose_tuned(able, tuned, candidates=candidates) if able else None
 
 
 def _pack(

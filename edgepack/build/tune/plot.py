@@ -85,11 +85,16 @@ def draw(ranked: TunedMachine, title: str, quality_name: str, kind: Literal["svg
 def _plot(
     axes: Axes, ranked: TunedMachine, cells: Sequence[TunedCell], values: Sequence[float]
 ) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.set_xlabel("latency, µs: point p50, line to p90")
     axes.grid(visible=True, alpha=0.3)
     shown = [value or 0 for each in cells for value in (each.p50_ns, each.p90_ns)]
     if shown and max(shown) > _WIDE * min(shown) > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     numbers: dict[tuple[float, float], list[str]] = {}
     for cell, value in zip(cells, values, strict=True):
         chosen = cell is ranked.choice

@@ -1,4 +1,4 @@
-"""Writes what tuning found into a folder: the values, the plots, and a page with both.
+"""Writes what tuning found into a folder, the values, the plots and a page, and reads it again.
 
 Used by the command line.
 """
@@ -10,7 +10,27 @@ from pathlib import Path
 from edgepack.build.tune.page import machine_words, render_page
 from edgepack.build.tune.plot import draw
 from edgepack.build.whole_file import whole_file
-from edgepack.formats.tuning import TunedMachine, Tuning
+from edgepack.formats.errors import ConfigError
+from edgepack.formats.tuning import MAX_TUNING_BYTES, TunedMachine, Tuning, parse_tuning
+
+
+def load_tuning(path: Path) -> Tuning:
+    """Reads a `tune.json`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It cannot be read, or is no tuning.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TUNING_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint="`edgepack tune --out DIR` writes it"
+        ) from error
+    return parse_tuning(data, what=str(path))
 
 
 def write_tuning(tuning: Tuning, out: Path) -> list[Path]:
