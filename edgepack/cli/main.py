@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "build": ("edgepack.cli.build:build", "Make one verified bundle per target."),
     "tune": (
         "edgepack.cli.tune:tune",
-        "Measure variants, runtimes, threads and session options, and choose.",
+        "Measure variants, runtimes, threads and options; choose.",
     ),
     "train": ("edgepack.cli.train:train", "Train a model project and show it beside baselines."),
     "convert": ("edgepack.cli.convert:convert", "Convert a model to its variants."),

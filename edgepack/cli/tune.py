@@ -97,7 +97,7 @@ def _parse_threads(
 @cache_option
 @json_option
 def tune(as_json: bool, out: Path | None, dask: str | None, **options: Any) -> None:
-    """Measure variants, runtimes, threads and session options, and choose.
+    """Measure variants, runtimes, threads and options; choose.
 
     Converts and judges as `build` does, then measures what passed in turns, on this host or on
     the workers of a Dask cluster, and chooses the smallest of those that are as fast as the
