@@ -20,6 +20,7 @@ from edgepack.cli.options import (
     target_folders,
 )
 from edgepack.cli.progress import shown_progress
+from edgepack.formats.errors import DeviceError
 from edgepack.formats.report import Duration
 from edgepack.formats.tuning import TunedMachine, Tuning
 from edgepack.formats.variants import RuntimeName, parse_variant_name
@@ -133,6 +134,11 @@ def tune(as_json: bool, out: Path | None, dask: str | None, **options: Any) -> N
         _show(result, files)
     for name, error in result.lost.items():
         click.echo(f"warning: {name}: {error.message}", err=True)
+    if not any(each.choice for each in result.tuning.machines):
+        raise DeviceError(
+            f"nothing could be chosen for {options['target']}: no variant could be measured",
+            hint="the table says why for each",
+        )
 
 
 def _request(

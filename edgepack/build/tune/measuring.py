@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edgepack.build.artifacts import Progress
 from edgepack.build.tune.cells import Cell, KeptBlocks, TunePlan
@@ -33,6 +34,9 @@ _OVERTIME: Final = 3
 #: for, and a release be sent.
 _PATIENCE_S: Final = 600.0
 _MAX_CAUSE: Final = 300
+#: How soon a stop is seen.
+_POLL_S: Final = 0.5
+_T = TypeVar("_T")
 _RESUME: Final = "give the same command again: what was measured is kept"
 
 
@@ -124,6 +128,7 @@ class Course:
         needs: Mapping[str, str],
         plan: TunePlan,
         kept: KeptBlocks,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """Remembers what is measured where.
 
@@ -133,7 +138,9 @@ class Course:
             needs: What they run on (see `run_lap`).
             plan: How long each cell is measured.
             kept: Blocks of before, and where those that come back are kept.
+            stopped: Asked again and again whether nobody waits for it any more.
         """
+        self._stopped = stopped
         self.place = place
         self._releases = {each.runtime: each for each in releases}
         self._needs = dict(needs)
@@ -246,6 +253,18 @@ class Course:
             )
         return read_lap(told, len(cells), timeout_s)
 
+    def _await(self, future: Future[dict[str, Any]], limit_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + limit_s
+        while not self._stopped():
+            try:
+                return future.result(_POLL_S)
+            except TimeoutError:
+                # The task's own is an answer too.
+                if future.done() or time.monotonic() > deadline:
+                    raise
+        future.cancel()
+        raise DeviceError(f"{self.place.name} was stopped", hint=_RESUME)
+
     def _submit(self, release: TunedRelease, request: str, timeout_s: float) -> dict[str, Any]:
         """Runs a lap on one of the executors, on another where one is lost."""
         faults = []
@@ -261,7 +280,7 @@ class Course:
                     request,
                     timeout_s,
                 )
-                told: dict[str, Any] = future.result(timeout_s + _PATIENCE_S)
+                told = self._await(future, timeout_s + _PATIENCE_S)
             except EdgepackError:
                 raise
             # An executor's own faults share no base class: a pool that broke, a worker that was
@@ -274,6 +293,20 @@ class Course:
         raise DeviceError(
             f"{self.place.name} was lost while it measured: {'; '.join(faults)}", hint=_RESUME
         )
+
+
+class InThisThread(Executor):
+    """Runs a task where it is submitted, so that Ctrl-C ends it as it ends everything else."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Runs it and returns a future that is done."""
+        future: Future[_T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        # What a task raises belongs to whoever asks the future, as with every executor.
+        except Exception as error:  # noqa: BLE001
+            future.set_exception(error)
+        return future
 
 
 def _groups(

@@ -115,6 +115,8 @@ def _run(python: str, folder: str, request: str, timeout_s: float) -> dict[str, 
             stdout=subprocess.PIPE,
             stderr=errors,
             bufsize=0,
+            # Ctrl-C is for whoever started this; a lap that it ends is ended from here.
+            start_new_session=True,
             env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
         )
         late = threading.Event()

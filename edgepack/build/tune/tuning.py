@@ -7,6 +7,7 @@ command line.
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -36,6 +37,7 @@ from edgepack.build.targets import Target, load_target
 from edgepack.build.tune.cells import Cell, KeptBlocks, TunePlan, cells_of
 from edgepack.build.tune.measuring import (
     Course,
+    InThisThread,
     Measured,
     Place,
     TunedRelease,
@@ -222,10 +224,8 @@ def _lay_out(judged: _Judged, cache: Cache, stack: ExitStack) -> list[TunedRelea
 
 @contextmanager
 def _this_host(releases: Sequence[TunedRelease], keep: Path) -> Iterator[list[Place]]:
-    # The lap is a process of its own; the thread only waits for it.
-    with ThreadPoolExecutor(1) as pool:
-        folders = {each.runtime: str(each.folder) for each in releases}
-        yield [Place("this host", (pool,), folders, keep)]
+    folders = {each.runtime: str(each.folder) for each in releases}
+    yield [Place("this host", (InThisThread(),), folders, keep)]
 
 
 def _measure_all(
@@ -240,11 +240,12 @@ def _measure_all(
     target = judged.target
     needs = {"arch": target.arch, "python": target.python}
     sites = {bench.runtime.name: bench.site for bench in judged.benches}
+    stop = threading.Event()
     lost: dict[str, EdgepackError] = {}
     cells: dict[str, list[Cell]] = {}
 
     def course(place: Place) -> Course:
-        return Course(place, releases, needs, request.plan, kept)
+        return Course(place, releases, needs, request.plan, kept, stop.is_set)
 
     def find(place: Place) -> tuple[Place, Machine] | None:
         try:
@@ -264,9 +265,18 @@ def _measure_all(
             lost[place.name] = error
             return None
 
+    if len(places) == 1:
+        # In this thread, which Ctrl-C ends at once.
+        known = [each for each in map(find, places) if each is not None]
+        return [each for each in map(measure, known) if each is not None], cells, lost
     with ThreadPoolExecutor(max(len(places), 1)) as pool:
-        known = [each for each in pool.map(find, places) if each is not None]
-        measured = [each for each in pool.map(measure, merge_places(known)) if each is not None]
+        try:
+            known = [each for each in pool.map(find, places) if each is not None]
+            measured = [each for each in pool.map(measure, merge_places(known)) if each is not None]
+        except BaseException:
+            # Else leaving the pool would wait for all that is still to be measured.
+            stop.set()
+            raise
     return measured, cells, lost
 
 

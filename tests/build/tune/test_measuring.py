@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,7 @@ from edgepack.build.artifacts import SilentProgress
 from edgepack.build.tune.cells import Cell, KeptBlocks
 from edgepack.build.tune.measuring import (
     Course,
+    InThisThread,
     Measured,
     Place,
     TunedRelease,
@@ -30,12 +34,18 @@ _CELLS = [
 class Trip:
     """A course at one place, with blocks kept in a folder."""
 
-    def __init__(self, folder: Path, *workers: SimulatedWorker, keep: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *workers: SimulatedWorker,
+        keep: Path | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.kept = KeptBlocks(folder / "tuned")
         runtimes = (RuntimeName.LITERT, RuntimeName.ONNXRUNTIME)
         releases = [TunedRelease(name, "0" * 64, folder) for name in runtimes]
         place = Place("a place", workers, {name: str(folder) for name in runtimes}, keep)
-        self.course = Course(place, releases, {}, PLAN, self.kept)
+        self.course = Course(place, releases, {}, PLAN, self.kept, stopped)
 
     def measure(self, cells: list[Cell] | None = None) -> Measured:
         found = self.course.find_machine()
@@ -166,6 +176,29 @@ def test_an_emulated_place_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="emulated times say nothing"):
         Trip(tmp_path, worker).measure()
     assert worker.laps == []
+
+
+def test_a_course_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    class Silent(SimulatedWorker):
+        def submit(self, fn: object, /, *args: object, **_: object) -> Future[Any]:
+            return Future()
+
+    trip = Trip(tmp_path, Silent(), stopped=lambda: True)
+    with pytest.raises(DeviceError, match="was stopped"):
+        trip.measure()
+
+
+def test_a_task_in_this_thread_is_ended_by_ctrl_c_and_keeps_its_own_errors() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def broken() -> None:
+        raise OSError("no room")
+
+    with pytest.raises(KeyboardInterrupt):
+        InThisThread().submit(interrupted)
+    with pytest.raises(OSError, match="no room"):
+        InThisThread().submit(broken).result()
 
 
 def test_executors_of_one_machine_take_turns_and_one_may_be_lost(tmp_path: Path) -> None:
