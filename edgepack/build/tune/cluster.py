@@ -7,17 +7,63 @@ imports `distributed`. Used by `tuning`.
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from edgepack.build.tune import task
 from edgepack.build.tune.measuring import Place, TunedRelease
 from edgepack.formats.errors import MissingExtraError, MissingToolError
 
 _CONNECT: Final = "15s"
+_T = TypeVar("_T")
+
+
+class ByValue:
+    """A function that travels with its code, to a process that cannot import its module.
+
+    Dask pickles a function by its name wherever that works here, so registering its module with
+    cloudpickle is not enough.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Takes the code of a function's module.
+
+        Args:
+            function: It and what it calls import only what the other side has.
+        """
+        import cloudpickle
+
+        module = sys.modules[function.__module__]
+        cloudpickle.register_pickle_by_value(module)
+        try:
+            self._code: bytes = cloudpickle.dumps(function)
+        finally:
+            cloudpickle.unregister_pickle_by_value(module)
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls it here."""
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        import cloudpickle
+
+        return cloudpickle.loads, (self._code,)
+
+
+class _ByValueExecutor(Executor):
+    """An executor whose tasks travel with their code."""
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner = inner
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        return self._inner.submit(ByValue(fn), *args, **kwargs)
 
 
 @contextmanager
@@ -36,11 +82,10 @@ def cluster_places(address: str, releases: Sequence[TunedRelease]) -> Iterator[l
         MissingToolError: The scheduler does not answer, or has no workers.
     """
     try:
-        import cloudpickle
+        import cloudpickle  # noqa: F401
         from distributed import Client
     except ImportError as error:
         raise MissingExtraError("distributed", "dask", "measuring on a Dask cluster") from error
-    cloudpickle.register_pickle_by_value(task)
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     # A wrong address is a ValueError or a failing look-up, a silent one an OSError.
@@ -62,7 +107,9 @@ def cluster_places(address: str, releases: Sequence[TunedRelease]) -> Iterator[l
         yield [
             Place(
                 name=f"worker {worker}",
-                executors=(client.get_executor(workers=[worker], pure=False, retries=0),),
+                executors=(
+                    _ByValueExecutor(client.get_executor(workers=[worker], pure=False, retries=0)),
+                ),
                 releases=archives,
             )
             for worker in workers
@@ -70,9 +117,8 @@ def cluster_places(address: str, releases: Sequence[TunedRelease]) -> Iterator[l
         with suppress(Exception):
             # What is left there is a copy in a temporary folder.
             for release in releases:
-                client.run(task.forget_release, release.digest)
+                client.run(ByValue(task.forget_release), release.digest)
     finally:
-        cloudpickle.unregister_pickle_by_value(task)
         client.close(timeout=5)
 
 
