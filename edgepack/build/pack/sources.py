@@ -22,7 +22,7 @@ _FOR_CARDS = (
     "runner/http/metrics/gpu.py",
 )
 #: What only a release that is being tuned runs.
-_FOR_TUNING = "runner/tuning/"
+_FOR_TUNING = ("formats/tuning.py", "runner/tuning/")
 
 
 def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
@@ -40,7 +40,7 @@ def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
         folders.append("runner/gpu")
     for folder in folders:
         for path, data in _walk(package.joinpath(folder), folder):
-            if path != _ENTRY:
+            if path != _ENTRY and not path.startswith(_FOR_TUNING):
                 members[f"edgepack/{path}"] = data
     return members
 
@@ -56,7 +56,7 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
             for. None: everything. What tunes is not among them (`tuning_files`).
     """
     left_out = () if runtime in (None, RuntimeName.ONNXRUNTIME_GPU) else _FOR_CARDS
-    left_out = (*left_out, _FOR_TUNING)
+    left_out = (*left_out, *_FOR_TUNING)
     package = files("edgepack")
     found = {"runner/edgepack/__init__.py": package.joinpath("__init__.py").read_bytes()}
     for folder in ("formats", "runner"):
@@ -68,9 +68,13 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
 
 def tuning_files() -> Mapping[str, bytes]:
     """Returns the sources of what tunes by their path in a release, beside `runner_files()`."""
-    folder = _FOR_TUNING.rstrip("/")
-    walked = _walk(files("edgepack").joinpath(folder), folder)
-    return {f"runner/edgepack/{path}": data for path, data in walked}
+    package = files("edgepack")
+    return {
+        f"runner/edgepack/{path}": data
+        for folder in ("formats", "runner")
+        for path, data in _walk(package.joinpath(folder), folder)
+        if path.startswith(_FOR_TUNING)
+    }
 
 
 def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
