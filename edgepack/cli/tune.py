@@ -208,6 +208,10 @@ def _table(tuning: Tuning, ranked: TunedMachine) -> Any:
         "", "runtime", "variant", "options", *numbers, "",
         right=numbers,
     )  # fmt: skip
+    for column in table.columns[1:4]:
+        # The last column may wrap; a name that is cut off tells nobody anything.
+        column.no_wrap = True
+        column.overflow = "fold"
     for i, cell in enumerate(ranked.cells):
         chosen = cell is ranked.choice
         table.add_row(

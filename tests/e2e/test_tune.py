@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,44 +136,64 @@ def test_a_tuning_of_another_model_is_refused(
     assert list(tmp_path.rglob("*.pyz")) == []
 
 
-def test_a_tuning_that_is_killed_goes_on_where_it_was_and_leaves_no_worker(
-    tuned: tuple[Path, Any], workshop: Workshop, run_cli: Cli, cache_dir: Path
-) -> None:
-    others = _kept(cache_dir)
-    # Another number of rounds is another measurement, of which nothing is kept yet.
-    command = (*_WHAT, "--rounds", "9", "--json")
+@dataclass(frozen=True)
+class _Ended:
+    """A tuning that was stopped in its middle: its status, and what it had kept by then."""
+
+    status: int
+    kept: dict[Path, int]
+
+
+def _stop(command: tuple[str, ...], number: int, workshop: Workshop, cache: Path) -> _Ended:
+    """Starts a tuning, sends it a signal when it has kept a few blocks, and waits for the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "edgepack.cli.main", *command],
         cwd=workshop.folder,
-        env=workshop.environment(cache_dir),
+        env=workshop.environment(cache),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-    def measured() -> dict[Path, int]:
-        return {path: when for path, when in _kept(cache_dir).items() if path not in others}
-
     try:
-        _wait_for(lambda: len(measured()) >= 6 or process.poll() is not None, "nothing is kept")
+        _wait_for(lambda: len(_kept(cache)) >= 6 or process.poll() is not None, "nothing is kept")
         family = psutil.Process(process.pid).children(recursive=True)
-        os.kill(process.pid, signal.SIGKILL)
+        process.send_signal(number)
+        process.wait(60)
     finally:
         process.kill()
         process.wait()
     _wait_for(lambda: not any(each.is_running() for each in family), "a worker was left behind")
-    before = measured()
-    assert all(parse_block(path.read_bytes()) is not None for path in before)
+    assert all(parse_block(path.read_bytes()) is not None for path in _kept(cache))
+    return _Ended(process.returncode, _kept(cache))
+
+
+@pytest.mark.parametrize(
+    ("number", "rounds", "status"), [(signal.SIGKILL, 9, -9), (signal.SIGINT, 11, 130)]
+)
+def test_a_tuning_that_is_stopped_goes_on_where_it_was_and_leaves_no_worker(
+    tuned: tuple[Path, Any],
+    workshop: Workshop,
+    run_cli: Cli,
+    cache_dir: Path,
+    number: int,
+    rounds: int,
+    status: int,
+) -> None:
+    # What an earlier run of this test kept would leave nothing to measure.
+    shutil.rmtree(cache_dir / "tuned")
+    command = (*_WHAT, "--rounds", str(rounds), "--json")
+    stopped = _stop(command, number, workshop, cache_dir)
     rows = len(tuned[1]["machines"][0]["cells"])
-    assert 6 <= len(before) < 9 * rows
+    assert stopped.status == status
+    assert 6 <= len(stopped.kept) < rounds * rows
 
     ended = run_cli(*command, cwd=workshop.folder)
     assert ended.status == 0, ended.stderr
-    after = measured()
-    assert len(after) == 9 * rows
-    assert {path: after[path] for path in before} == before
+    after = _kept(cache_dir)
+    assert len(after) == rounds * rows
+    assert {path: after[path] for path in stopped.kept} == stopped.kept
     cells = ended.value["machines"][0]["cells"]
-    assert [cell["rounds"] for cell in cells] == [9] * rows
+    assert [cell["rounds"] for cell in cells] == [rounds] * rows
 
 
 #: A package of this name hides the real one: a worker must do without.

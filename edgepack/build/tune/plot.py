@@ -95,7 +95,7 @@ def _plot(
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    numbers: dict[tuple[float, float], list[str]] = {}
+    numbers: dict[tuple[str, str], tuple[tuple[float, float], list[str]]] = {}
     for cell, value in zip(cells, values, strict=True):
         chosen = cell is ranked.choice
         colour = _CHOSEN if chosen else _FRONT if cell.on_front else _BEHIND
@@ -112,9 +112,10 @@ def _plot(
         )  # fmt: skip
         if cell.on_front or chosen:
             # Points that lie on each other share a label.
-            place = (float(f"{x:.2g}"), float(f"{value:.3g}"))
-            numbers.setdefault(place, []).append(str(ranked.cells.index(cell) + 1))
-    for place, rows in numbers.items():
+            near = (f"{x:.2g}", f"{value:.3g}")
+            _, rows = numbers.setdefault(near, ((x, value), []))
+            rows.append(str(ranked.cells.index(cell) + 1))
+    for place, rows in numbers.values():
         axes.annotate(", ".join(rows), place, textcoords="offset points", xytext=(6, 6))
 
 
