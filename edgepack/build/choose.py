@@ -153,7 +153,9 @@ def choose_tuned(rows: Sequence[VariantRow], tuning: Tuning, *, candidates: int 
             those that may ship now.
     """
     chosen = _agreed(tuning)
-    able = {_key(row): row for row in rows if row.verdict.may_ship}
+    able = {
+        _key(row): row for row in rows if row.verdict.may_ship or row.verdict is Verdict.NOT_RUN
+    }
     best = able.get((chosen.runtime, chosen.variant))
     if best is None or best.variant.sha256 != chosen.sha256:
         now = "another file now" if best is not None else "not among those that may ship now"

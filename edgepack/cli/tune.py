@@ -22,7 +22,7 @@ from edgepack.cli.options import (
 from edgepack.cli.progress import shown_progress
 from edgepack.formats.errors import DeviceError
 from edgepack.formats.report import Duration
-from edgepack.formats.tuning import TunedMachine, Tuning
+from edgepack.formats.tuning import TunedCell, TunedMachine, Tuning
 from edgepack.formats.variants import RuntimeName, parse_variant_name
 
 if TYPE_CHECKING:
@@ -202,22 +202,29 @@ def _show(result: TuneResult, files: list[Path]) -> None:
 def _table(tuning: Tuning, ranked: TunedMachine) -> Any:
     from edgepack.build.tune.page import machine_words, remark, times, us
 
-    numbers = ("p50", "p90", "p99", "x fastest", "model", "quality")
+    numbers = ("", "p50 µs", "p90 µs", "p99 µs", "x fastest", "model", "quality")
     table = make_table(
         f"{tuning.model} for {tuning.target} on {machine_words(ranked)}",
-        "", "runtime", "variant", "options", *numbers, "",
+        "", "variant", "options", *numbers[1:], "why",
         right=numbers,
     )  # fmt: skip
-    for column in table.columns[1:4]:
+    for column in table.columns[1:3]:
         # The last column may wrap; a name that is cut off tells nobody anything.
         column.no_wrap = True
-        column.overflow = "fold"
     for i, cell in enumerate(ranked.cells):
         chosen = cell is ranked.choice
+        latencies = (
+            us(each).removesuffix(" µs") for each in (cell.p50_ns, cell.p90_ns, cell.p99_ns)
+        )
         table.add_row(
-            str(i + 1), str(cell.runtime), cell.variant, str(cell.options), us(cell.p50_ns),
-            us(cell.p90_ns), us(cell.p99_ns), times(cell), format_bytes(cell.size_bytes),
-            format_share(cell.quality), remark(cell, chosen=chosen),
+            str(i + 1), _variant(cell, ranked), str(cell.options), *latencies, times(cell),
+            format_bytes(cell.size_bytes), format_share(cell.quality), remark(cell, chosen=chosen),
             style="bold green" if chosen else "dim" if cell.problem else None,
         )  # fmt: skip
     return table
+
+
+def _variant(cell: TunedCell, ranked: TunedMachine) -> str:
+    """Names a variant, and its runtime where its own name does not tell."""
+    runtimes = {each.runtime for each in ranked.cells if each.variant == cell.variant}
+    return cell.variant if len(runtimes) == 1 else f"{cell.variant} ({cell.runtime})"

@@ -201,6 +201,11 @@ def test_what_was_tuned_and_may_not_ship_now_is_refused() -> None:
         choose_tuned([failed, FP32.row], tuning())
 
 
+def test_what_was_tuned_on_a_box_and_could_not_be_run_here_may_be_chosen() -> None:
+    unverified = replace(INT8.row, verdict=Verdict.NOT_RUN)
+    assert choose_tuned([unverified, FP32.row], tuning()).rows == (unverified,)
+
+
 def test_machines_that_chose_differently_cannot_decide() -> None:
     one, other = tuning("a"), tuning("b", chosen=FP32)
     both = replace(one, machines=(*one.machines, *other.machines))
