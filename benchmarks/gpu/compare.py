@@ -158,7 +158,7 @@ def refuse_cpu(measured: dict[str, Any], runtime: RuntimeName) -> None:
 
 def engine_options(runtime: RuntimeName) -> tuple[EngineOptions, ...]:
     """Returns the sets of options the runner itself would try."""
-    from edgepack.runner.choice.trials import sensible_options
+    from edgepack.formats.options import sensible_options
 
     return sensible_options(runtime, 1)
 

@@ -7,12 +7,15 @@ it to be. It is not aware of files or of how anything was measured. Used by the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from edgepack.build.artifacts import ConvertedVariant, Quality
+from edgepack.formats.errors import ConfigError
 from edgepack.formats.evidence import Evidence, Pick
+from edgepack.formats.options import EngineOptions
+from edgepack.formats.tuning import TunedCell, Tuning
 from edgepack.formats.variants import RuntimeName
 
 
@@ -82,10 +85,14 @@ class VariantRow:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What goes into a bundle: the rows in order of preference, all of one runtime."""
+    """What goes into a bundle: the rows in order of preference, all of one runtime.
+
+    `options` says by variant how it is best opened, where tuning has found that out.
+    """
 
     rows: tuple[VariantRow, ...]
     reason: str
+    options: Mapping[str, EngineOptions] = field(default_factory=dict)
 
 
 def choose(
@@ -130,6 +137,72 @@ def choose(
     if len(same_runtime) > 1:
         why += f"; {len(same_runtime)} candidates are packed for the box to measure"
     return Choice(tuple(same_runtime), why)
+
+
+def choose_tuned(rows: Sequence[VariantRow], tuning: Tuning, *, candidates: int = 1) -> Choice:
+    """Picks what `edgepack tune` chose, and behind it what it found next fastest.
+
+    Args:
+        rows: One target's rows.
+        tuning: What was found for this target and model; machines that chose differently cannot
+            decide.
+        candidates: The most variants to pack, all of the chosen one's runtime.
+
+    Raises:
+        ConfigError: No machine chose anything, they disagree, or the chosen file is not among
+            those that may ship now.
+    """
+    chosen = _agreed(tuning)
+    able = {
+        _key(row): row for row in rows if row.verdict.may_ship or row.verdict is Verdict.NOT_RUN
+    }
+    best = able.get((chosen.runtime, chosen.variant))
+    if best is None or best.variant.sha256 != chosen.sha256:
+        now = "another file now" if best is not None else "not among those that may ship now"
+        raise ConfigError(
+            f"--tuned: {chosen.variant} on {chosen.runtime} was chosen, and it is {now}",
+            hint="run `edgepack tune` again, or leave --tuned out",
+        )
+    options: dict[str, EngineOptions] = {best.variant.spec.name: chosen.options}
+    order = [best]
+    for cell in tuning.machines[0].cells:
+        row = able.get((cell.runtime, cell.variant))
+        # The rows of a ranking begin with the fastest, so a variant's first has its best options.
+        known = row is not None and row.variant.sha256 == cell.sha256 and cell.problem is None
+        if row is not None and known and cell.runtime is best.runtime and row not in order:
+            order.append(row)
+            options[cell.variant] = cell.options
+    packed = order[:candidates]
+    device = tuning.machines[0].machine.device
+    where = device.board or device.cpu_model or "one machine"
+    if len(tuning.machines) > 1:
+        where = f"{len(tuning.machines)} machines that agree"
+    reason = f"tuned on {where} ({chosen.options}): {tuning.machines[0].reason}"
+    if len(packed) > 1:
+        reason += f"; {len(packed)} candidates are packed for the box to measure"
+    kept = {row.variant.spec.name: options[row.variant.spec.name] for row in packed}
+    return Choice(tuple(packed), reason, kept)
+
+
+def _agreed(tuning: Tuning) -> TunedCell:
+    """Returns what every machine chose."""
+    chosen = [each.choice for each in tuning.machines]
+    first = chosen[0] if chosen else None
+    if first is None or None in chosen:
+        raise ConfigError("--tuned: there is a machine on which nothing could be chosen")
+    ways = {(cell.runtime, cell.variant, str(cell.options)) for cell in chosen if cell is not None}
+    if len(ways) > 1:
+        lines = "".join(
+            f"\n  {each.machine.device.cpu_model or each.machine.key}: {each.choice.label}"
+            for each in tuning.machines
+            if each.choice is not None
+        )
+        raise ConfigError(
+            f"--tuned: its {len(tuning.machines)} machines chose differently{lines}",
+            hint="tune on the one kind of box that the bundle is for, or pack several candidates "
+            "(--candidates) and let each box choose",
+        )
+    return first
 
 
 def _picks(

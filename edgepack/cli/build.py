@@ -85,6 +85,12 @@ _COLOURS = {"chosen": "bold green", "passed": "green", "not run": "yellow"}
 )
 @token_option
 @recipe_option
+@click.option(
+    "--tuned",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Choose what `edgepack tune` chose: its tune.json. Takes the place of --hub.",
+)
 @data_options
 @jobs_option
 @cache_option
@@ -101,6 +107,7 @@ def build(**options: Any) -> None:
     Examples:
       edgepack build --target arm64
       edgepack build --target arm64 --hub https://hub.example
+      edgepack build --target cpu --tuned tuned/tune.json
       edgepack build --target arm64 --target cpu --data clicks.csv \\
         --session session_id --item sku --order time
       edgepack build --model classifier.keras --samples samples.npz --target arm64-tiny
@@ -134,6 +141,7 @@ def _request(
     mirror: str | None,
     hub: str | None,
     token_file: Path | None,
+    tuned: Path | None,
     jobs: int,
     cache_dir: Path | None,
     **data: Any,
@@ -156,6 +164,10 @@ def _request(
         jobs=jobs,
         search=target_folders(),
     )
+    if tuned is not None:
+        from edgepack.build.tune.writing import load_tuning
+
+        return replace(request, tuned=load_tuning(tuned)), open_cache(cache_dir)
     if hub:
         # Before any work: a wrong file is known at once, and a hub that is away is said at once.
         found = fetch_evidence(

@@ -16,6 +16,7 @@ from edgepack.cli.options import (
     model_folders,
     model_options,
     open_cache,
+    recipe_option,
 )
 from edgepack.cli.page import replace_file
 from edgepack.cli.progress import shown_progress
@@ -65,12 +66,14 @@ _SHOWN_SHARE = 0.02
     metavar="FILE",
     help="Write a page that needs nothing else.",
 )
+@recipe_option
 @data_options
 @cache_option
 @json_option
 def explain(
     model: str,
     samples: Path | None,
+    recipe: str | None,
     name: str,
     rows: int,
     seconds: float,
@@ -100,7 +103,9 @@ def explain(
     from edgepack.build.pipeline.request import ModelRequest
 
     spec = parse_variant_name(name)
-    request = ModelRequest(model, data_source(**data), samples, search=model_folders())
+    request = ModelRequest(
+        model, data_source(**data), samples, search=model_folders(), recipe=recipe
+    )
     cache = open_cache(cache_dir)
     settings = Settings(rows, seconds, 0.0 if no_latency else 5.0, per_operator)
     with shown_progress() as progress:

@@ -20,6 +20,10 @@ from edgepack.formats.errors import EdgepackError, did_you_mean
 #: Sub-command → where it is defined, and its line in `edgepack --help`.
 COMMANDS: Final = {
     "build": ("edgepack.cli.build:build", "Make one verified bundle per target."),
+    "tune": (
+        "edgepack.cli.tune:tune",
+        "Measure variants, runtimes, threads and options; choose.",
+    ),
     "train": ("edgepack.cli.train:train", "Train a model project and show it beside baselines."),
     "convert": ("edgepack.cli.convert:convert", "Convert a model to its variants."),
     "explain": (

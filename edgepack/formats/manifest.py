@@ -12,7 +12,9 @@ from typing import Any, Literal, cast
 from edgepack.formats.canonical import canonical_json, parse_json, sha256_hex
 from edgepack.formats.errors import BundleError
 from edgepack.formats.fields import FieldReader
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
+from edgepack.formats.typed import check_value, from_plain
 from edgepack.formats.variants import Format, Precision, RuntimeName
 
 #: The newest manifest format this code reads and the one it writes.
@@ -126,6 +128,8 @@ class Candidate:
         verification: What happened when it ran on the target.
         max_batch: The most rows of one call; 1 where the graph's batch is fixed. Above 1 the
             first extent of every input and output is -1.
+        options: How it was opened when it was tuned; None where it was not. A box that has not
+            chosen for itself opens it so.
     """
 
     variant: str
@@ -141,6 +145,7 @@ class Candidate:
     preflight: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
     max_batch: int = 1
+    options: EngineOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +205,8 @@ class Manifest:
             # Older runners know no batch, and what has none says nothing of it.
             if candidate["max_batch"] == 1:
                 del candidate["max_batch"]
+            if candidate["options"] is None:
+                del candidate["options"]
         return {"format": MANIFEST_FORMAT, **body}
 
     def to_bytes(self) -> bytes:
@@ -357,7 +364,16 @@ def _read_candidate(value: Mapping[str, Any], where: str) -> Candidate:
         preflight=read.mapping("preflight", {}),
         verification=read.mapping("verification", {}),
         max_batch=read.integer("max_batch", minimum=1) if "max_batch" in value else 1,
+        options=_read_options(value.get("options"), f"{where}.options"),
     )
+
+
+def _read_options(value: object, where: str) -> EngineOptions | None:
+    if value is None:
+        return None
+    if problems := check_value(EngineOptions, value, where):
+        raise BundleError(str(problems[0]))
+    return cast("EngineOptions", from_plain(EngineOptions, value))
 
 
 def _read_tensor_spec(value: Mapping[str, Any], where: str) -> TensorSpec:

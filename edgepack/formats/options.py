@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final, assert_never
 
 from edgepack.formats.typed import Range
+from edgepack.formats.variants import RuntimeName
+
+#: More threads than four have never paid for a model that answers in under a millisecond.
+THREADS: Final = (1, 2, 4)
 
 
 class ExecutionMode(StrEnum):
@@ -55,3 +59,50 @@ class EngineOptions:
         if self.cuda_graph:
             words.append("CUDA graph")
         return ", ".join(words)
+
+    @property
+    def complexity(self) -> tuple[int, bool, bool, bool, bool]:
+        """What a box pays for these options, in an order: the lower, the simpler."""
+        parallel = self.execution_mode is ExecutionMode.PARALLEL
+        return self.threads, parallel, self.spinning, self.cuda_graph, self.io_binding
+
+
+def sensible_options(
+    runtime: RuntimeName,
+    cores: int,
+    *,
+    on_gpu: bool = True,
+    counts: tuple[int, ...] = THREADS,
+) -> tuple[EngineOptions, ...]:
+    """Returns the options worth trying in a runtime on so many cores, the simplest first.
+
+    Args:
+        runtime: The runtime.
+        cores: Cores the process may run on.
+        on_gpu: Whether a runtime for GPUs has one to use.
+        counts: Numbers of threads; those beyond the cores are left out.
+    """
+    if runtime is RuntimeName.ONNXRUNTIME_GPU and not on_gpu:
+        runtime = RuntimeName.ONNXRUNTIME
+    threads = [count for count in counts if count <= max(cores, 1)]
+    match runtime:
+        case RuntimeName.LITERT | RuntimeName.TFLITE_RUNTIME:
+            return tuple(EngineOptions(count) for count in threads)
+        case RuntimeName.ONNXRUNTIME:
+            found = []
+            for count in threads:
+                found.append(EngineOptions(count))
+                if count > 1:
+                    # Both only say what workers do, and one thread has none.
+                    found.append(EngineOptions(count, spinning=True))
+                    found.append(EngineOptions(count, ExecutionMode.PARALLEL))
+            return tuple(found)
+        case RuntimeName.ONNXRUNTIME_GPU:
+            # The GPU computes; the CPU's threads only hand over.
+            return (
+                EngineOptions(),
+                EngineOptions(io_binding=True),
+                EngineOptions(io_binding=True, cuda_graph=True),
+            )
+        case _:
+            assert_never(runtime)

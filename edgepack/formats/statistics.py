@@ -6,11 +6,16 @@ clocks. Anyone may import it: the runner computes with it and the hub checks wit
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from typing import TypeVar
+
+_T = TypeVar("_T", int, float)
 
 #: LoadGen's confidence that an early-stopping estimate is not below the true percentile.
 #: Source: MLPerf Inference rules, "Early Stopping", c = 0.99.
@@ -144,6 +149,42 @@ def is_under_bound(over_latency: int, queries: int, percentile: float) -> bool:
     Source: MLPerf Inference rules, "Early Stopping", Server scenario.
     """
     return queries > 0 and _is_enough(over_latency, queries, percentile)
+
+
+def median_interval(ordered: Sequence[_T]) -> tuple[_T, _T] | None:
+    """Returns the interval that holds the true median at 99 % confidence.
+
+    Args:
+        ordered: Independent values, such as one a box, ascending.
+
+    Returns:
+        Two of the values, or None with fewer than eight.
+
+    Source: the sign test turned round: the k-th lowest and k-th highest of n hold the median with
+    probability 1 - 2 F(k - 1; n, 1/2), whatever the distribution (David and Nagaraja, Order
+    Statistics, 3rd edition, 7.1).
+    """
+    rank = interval_rank(len(ordered))
+    return None if rank is None else (ordered[rank - 1], ordered[-rank])
+
+
+@cache
+def interval_rank(count: int) -> int | None:
+    """Returns the largest k for which the k-th lowest and highest of n hold the median.
+
+    Args:
+        count: n, 0 or more.
+
+    Returns:
+        k, from 1; None where even the lowest and highest do not hold it at 99 %.
+    """
+    error = float(1 - CONFIDENCE)
+    return (
+        bisect.bisect_right(
+            range(1, count // 2 + 1), error, key=lambda k: 2 * binomial_cdf(k - 1, count, 0.5)
+        )
+        or None
+    )
 
 
 def drift(values: Sequence[int], blocks: int = DRIFT_BLOCKS) -> float | None:

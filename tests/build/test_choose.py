@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from edgepack.build.artifacts import ConvertedVariant
-from edgepack.build.choose import VariantRow, Verdict, choose
+from edgepack.build.choose import VariantRow, Verdict, choose, choose_tuned
+from edgepack.formats.errors import ConfigError
 from edgepack.formats.evidence import Evidence, Limits, Pick
 from edgepack.formats.variants import RuntimeName, parse_variant_name
+from tests.build.tune.tunings import FP32, INT8, tuning
 
 
 def _row(
@@ -164,3 +169,55 @@ def test_an_unverified_choice_says_that_nothing_was_run() -> None:
     choice = choose([_row("tflite-fp32", 1, verdict=Verdict.NOT_RUN)])
     assert choice is not None
     assert "none was run on the target" in choice.reason
+
+
+_TUNED_ROWS = [INT8.row, FP32.row, ORT]
+
+
+def test_a_tuning_chooses_with_its_options_and_says_so() -> None:
+    choice = choose_tuned(_TUNED_ROWS, tuning())
+    assert choice.rows == (INT8.row,)
+    assert choice.options == {"tflite-dynamic-int8": INT8.options}
+    assert choice.reason.startswith("tuned on Simulated CPU (2 threads): the fastest of 2")
+
+
+def test_behind_what_was_tuned_come_the_next_fastest_of_its_runtime() -> None:
+    choice = choose_tuned(_TUNED_ROWS, tuning(), candidates=3)
+    assert choice.rows == (INT8.row, FP32.row)
+    assert choice.options == {"tflite-dynamic-int8": INT8.options, "tflite-fp32": FP32.options}
+    assert choice.reason.endswith("2 candidates are packed for the box to measure")
+
+
+def test_what_was_tuned_and_is_another_file_now_is_refused() -> None:
+    changed = replace(INT8.row, variant=replace(INT8.row.variant, sha256="9" * 64))
+    with pytest.raises(ConfigError, match="another file now") as caught:
+        choose_tuned([changed, FP32.row], tuning())
+    assert "run `edgepack tune` again" in str(caught.value.hint)
+
+
+def test_what_was_tuned_and_may_not_ship_now_is_refused() -> None:
+    failed = replace(INT8.row, verdict=Verdict.FAILS_GATE)
+    with pytest.raises(ConfigError, match="not among those that may ship now"):
+        choose_tuned([failed, FP32.row], tuning())
+
+
+def test_what_was_tuned_on_a_box_and_could_not_be_run_here_may_be_chosen() -> None:
+    unverified = replace(INT8.row, verdict=Verdict.NOT_RUN)
+    assert choose_tuned([unverified, FP32.row], tuning()).rows == (unverified,)
+
+
+def test_machines_that_chose_differently_cannot_decide() -> None:
+    one, other = tuning("a"), tuning("b", chosen=FP32)
+    both = replace(one, machines=(*one.machines, *other.machines))
+    with pytest.raises(ConfigError, match="its 2 machines chose differently") as caught:
+        choose_tuned(_TUNED_ROWS, both)
+    assert "tflite-fp32 on litert" in caught.value.message
+    agreeing = choose_tuned(_TUNED_ROWS, tuning("a", "b"))
+    assert agreeing.reason.startswith("tuned on 2 machines that agree")
+
+
+def test_a_tuning_that_chose_nothing_is_refused() -> None:
+    made = tuning()
+    nothing = replace(made, machines=(replace(made.machines[0], chosen=None),))
+    with pytest.raises(ConfigError, match="nothing could be chosen"):
+        choose_tuned(_TUNED_ROWS, nothing)

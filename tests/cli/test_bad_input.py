@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from edgepack.cli.main import main
 from edgepack.formats.bundle import SEAL_BYTES
+from tests.build.tune.tunings import tuning
 from tests.bundles import MODEL_FILE, end_of_tar, forge, member, pack, payload_of, release_files
 
 COLUMNS = ("--session", "who", "--item", "what", "--order", "when")
@@ -91,6 +93,47 @@ def test_several_mistakes_in_a_projects_file_are_all_named(shell: Shell) -> None
     write(project / "model.toml", text)
     says = ("model.toml", "name: got 'My Shop'", "top_k: got 0", "did you mean 'sequence_length'?")
     shell.fails("train", "--model", project, "--cache", shell.cache, status=3, says=says)
+
+
+# Tuning
+
+
+@pytest.mark.parametrize("text", ["0", "1,x", "", "65", "1;2"])
+def test_numbers_of_threads_that_are_none_are_refused(shell: Shell, text: str) -> None:
+    options = ("--target", "cpu", "--threads", text, "--cache", shell.cache)
+    shell.fails("tune", *options, status=2, says=("--threads", "give whole numbers from 1 to 64"))
+
+
+def test_a_target_that_can_only_be_emulated_is_not_tuned(shell: Shell) -> None:
+    other = "arm64" if platform.machine() == "x86_64" else "cpu"
+    says = ("emulated times say nothing", "edgepack-runner bench --choose", "--dask")
+    options = ("--target", other, "--out", shell.out, "--cache", shell.cache)
+    shell.fails("tune", *options, status=8, says=says)
+
+
+def test_a_target_for_cards_alone_is_not_tuned_here(shell: Shell) -> None:
+    says = ("computes on a graphics card", "edgepack-runner bench --choose")
+    options = ("--target", "gpu", "--runtime", "onnxruntime-gpu", "--cache", shell.cache)
+    shell.fails("tune", *options, status=3, says=says)
+
+
+def test_several_targets_at_once_are_not_tuned(shell: Shell) -> None:
+    options = ("--target", "all", "--cache", shell.cache)
+    shell.fails("tune", *options, status=3, says=("one target is tuned at a time",))
+
+
+def test_a_tuning_that_is_none_is_refused_before_any_work(shell: Shell) -> None:
+    file = write(shell.folder / "tune.json", "{}")
+    shell.build("--target", "cpu", "--tuned", file, status=3, says=("tune.json", "schema None"))
+    missing = shell.folder / "none.json"
+    says = ("none.json cannot be read", "edgepack tune --out DIR")
+    shell.build("--target", "cpu", "--tuned", missing, status=3, says=says)
+
+
+def test_a_tuning_for_another_target_is_refused_before_any_work(shell: Shell) -> None:
+    file = write(shell.folder / "tune.json", tuning().to_bytes())
+    says = ("it is for target cpu, which this build does not make", "--target cpu")
+    shell.build("--target", "arm64", "--tuned", file, status=3, says=says)
 
 
 # Logs

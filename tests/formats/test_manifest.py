@@ -21,6 +21,7 @@ from edgepack.formats.manifest import (
     TargetInfo,
     parse_manifest,
 )
+from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import Format, Precision, RuntimeName
 
@@ -68,6 +69,14 @@ def test_a_manifest_is_read_back_the_same() -> None:
     assert again.id == manifest.id
 
 
+def test_what_was_not_tuned_says_nothing_of_options_and_what_was_is_read_back() -> None:
+    plain = make_manifest()
+    assert b'"options"' not in plain.to_bytes()
+    options = EngineOptions(2, spinning=True)
+    tuned = replace(plain, candidates=(replace(plain.candidates[0], options=options),))
+    assert parse_manifest(tuned.to_bytes()) == tuned
+
+
 def test_fields_of_a_later_writer_are_ignored() -> None:
     value = json.loads(make_manifest().to_bytes())
     value["model"]["colour"] = "red"
@@ -93,6 +102,8 @@ def _set(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("candidates", 0, "sha256", to="9" * 64), "does not list with that hash"),
         (_set("candidates", 0, "golden", to="golden/other.json"), "does not list"),
         (_set("candidates", 0, "precision", to="int3"), "expected one of fp32"),
+        (_set("candidates", 0, "options", to={"threads": 0}), r"options\.threads: 0 is below 1"),
+        (_set("candidates", 0, "options", to=[1]), r"options: got a list"),
         (_set("candidates", 0, "inputs", 0, "shape", to=[1, "x"]), r"shape\[1\]: got str"),
         (_set("files", 0, "size", to=-1), "at least 0"),
         (_set("files", 0, "size", to=True), "got bool"),

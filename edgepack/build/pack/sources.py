@@ -21,6 +21,8 @@ _FOR_CARDS = (
     "runner/engines/onnxruntime_gpu.py",
     "runner/http/metrics/gpu.py",
 )
+#: What only a release that is being tuned runs.
+_FOR_TUNING = ("formats/tuning.py", "runner/tuning/")
 
 
 def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
@@ -38,7 +40,7 @@ def program_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
         folders.append("runner/gpu")
     for folder in folders:
         for path, data in _walk(package.joinpath(folder), folder):
-            if path != _ENTRY:
+            if path != _ENTRY and not path.startswith(_FOR_TUNING):
                 members[f"edgepack/{path}"] = data
     return members
 
@@ -51,9 +53,10 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
 
     Args:
         runtime: The release's; what is for graphics cards alone is left out where none is asked
-            for. None: everything.
+            for. None: everything. What tunes is not among them (`tuning_files`).
     """
     left_out = () if runtime in (None, RuntimeName.ONNXRUNTIME_GPU) else _FOR_CARDS
+    left_out = (*left_out, *_FOR_TUNING)
     package = files("edgepack")
     found = {"runner/edgepack/__init__.py": package.joinpath("__init__.py").read_bytes()}
     for folder in ("formats", "runner"):
@@ -61,6 +64,17 @@ def runner_files(runtime: RuntimeName | None = None) -> Mapping[str, bytes]:
             if not path.startswith(left_out):
                 found[f"runner/edgepack/{path}"] = data
     return found
+
+
+def tuning_files() -> Mapping[str, bytes]:
+    """Returns the sources of what tunes by their path in a release, beside `runner_files()`."""
+    package = files("edgepack")
+    return {
+        f"runner/edgepack/{path}": data
+        for folder in ("formats", "runner")
+        for path, data in _walk(package.joinpath(folder), folder)
+        if path.startswith(_FOR_TUNING)
+    }
 
 
 def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:

@@ -23,6 +23,7 @@ from edgepack.formats.manifest import (
     ModelInfo,
     RuntimeInfo,
 )
+from edgepack.formats.options import EngineOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def assemble(
     rows: Sequence[VariantRow],
     golden: Mapping[str, GoldenSet],
     reason: str,
+    options: Mapping[str, EngineOptions] | None = None,
 ) -> Release:
     """Makes the release of some variants of a model for a target.
 
@@ -59,6 +61,7 @@ def assemble(
         rows: The variants, the chosen one first.
         golden: Golden answers by variant name.
         reason: Why that one, in words.
+        options: How each is best opened, by variant name, where that is known.
 
     Returns:
         The manifest's draft and the files.
@@ -67,7 +70,7 @@ def assemble(
         model=_model_info(model),
         target=target.info(_lock_bytes(target)),
         runtime=_runtime_info(runtime, site),
-        candidates=tuple(_candidate(row, target.max_batch) for row in rows),
+        candidates=tuple(_candidate(row, target.max_batch, options or {}) for row in rows),
         reason=reason,
         popular=tuple(model.facts.get("popular", ())),
         reference=model.facts.get("reference", {}),
@@ -129,7 +132,7 @@ def _runtime_info(runtime: Runtime, site: Site) -> RuntimeInfo:
     )
 
 
-def _candidate(row: VariantRow, max_batch: int) -> Candidate:
+def _candidate(row: VariantRow, max_batch: int, options: Mapping[str, EngineOptions]) -> Candidate:
     variant = row.variant
     return Candidate(
         variant=variant.spec.name,
@@ -145,6 +148,7 @@ def _candidate(row: VariantRow, max_batch: int) -> Candidate:
         preflight=row.preflight or {},
         verification=row.verification or {},
         max_batch=max_batch if variant.needs.rows and variant.takes_rows else 1,
+        options=options.get(variant.spec.name),
     )
 
 

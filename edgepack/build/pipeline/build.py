@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgepack.build.artifacts import NO_NEEDS, Needs, Progress, TrainedModel
 from edgepack.build.cache import Cache
-from edgepack.build.choose import Choice, VariantRow, Verdict, choose
+from edgepack.build.choose import Choice, VariantRow, Verdict, choose, choose_tuned
 from edgepack.build.pack import PackedBundle, bundle_filename, pack_bundle
 from edgepack.build.pipeline.assemble import Release, assemble
 from edgepack.build.pipeline.judge import Bench, judge
@@ -57,10 +57,15 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
         MissingToolError: Wheels cannot be fetched, or a tool is not there.
     """
     targets = [load_target(name, request.search) for name in target_names(request)]
+    if request.tuned is not None and request.tuned.target not in {each.name for each in targets}:
+        raise ConfigError(
+            f"--tuned: it is for target {request.tuned.target}, which this build does not make",
+            hint=f"give --target {request.tuned.target}",
+        )
     check_out(request.out)
-    specs, needing = _specs(request, targets)
+    specs, needing = variant_specs(request, targets)
     # Wheels before training: a target that cannot be had is known in seconds, not minutes.
-    benches = {target.name: _benches(request, target, cache, progress) for target in targets}
+    benches = {target.name: runtime_benches(request, target, cache, progress) for target in targets}
     prover = Prover(cache, mirror=request.mirror)
     model, everything = convert_and_measure(
         request.model, specs, cache, request.jobs, progress, needing
@@ -68,7 +73,7 @@ def run_build(request: BuildRequest, cache: Cache, progress: Progress) -> BuildR
     bundles, rows, failures = [], [], {}
     for target in targets:
         prover.prepare(target)
-        measured = _made_for(target, everything)
+        measured = made_for(target, everything)
         judged = judge(model, benches[target.name], measured, prover, request.jobs, progress)
         try:
             judged, bundle = _ship(
@@ -90,15 +95,23 @@ def target_names(request: BuildRequest) -> list[str]:
     return list(names)
 
 
-def _made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
+def made_for(target: Target, measured: Sequence[MeasuredVariant]) -> list[MeasuredVariant]:
     """Picks the files that were made for what the target needs."""
     return [each for each in measured if each.variant.needs == target.needs(each.variant.spec)]
 
 
-def _specs(
+def variant_specs(
     request: BuildRequest, targets: Sequence[Target]
 ) -> tuple[list[VariantSpec], list[tuple[VariantSpec, Needs]]]:
-    """Returns the variants that every box takes, and those of which a target needs more."""
+    """Returns the variants that every box takes, and those of which a target needs more.
+
+    Args:
+        request: The build.
+        targets: Its targets.
+
+    Raises:
+        ConfigError: It asks for a variant that none of them allows.
+    """
     allowed = {spec for target in targets for spec in target.variants}
     if request.variants is not None:
         unknown = [spec.name for spec in request.variants if spec not in allowed]
@@ -115,9 +128,21 @@ def _specs(
     return plain, [each for each in made if each[1] != NO_NEEDS]
 
 
-def _benches(
+def runtime_benches(
     request: BuildRequest, target: Target, cache: Cache, progress: Progress
 ) -> list[Bench]:
+    """Unpacks the wheels of a target's runtimes, or of the ones that a build asks for.
+
+    Args:
+        request: The build.
+        target: One of its targets.
+        cache: Keeps the wheels.
+        progress: Told of each runtime.
+
+    Raises:
+        ConfigError: The target has no runtime that the build asks for.
+        MissingToolError: Wheels cannot be fetched.
+    """
     runtimes = target.runtimes
     if request.runtime is not None:
         runtimes = (target.runtime(request.runtime),)
@@ -155,18 +180,16 @@ def _ship(
     able = rows
     if not request.allow_unverified:
         able = [row for row in rows if row.verdict is not Verdict.NOT_RUN]
-    choice = choose(
-        able,
-        candidates=request.candidates or target.candidates,
-        evidence=request.evidence.get(target.name),
-    )
+    choice = _choose(request, model, target, able)
     if choice is None:
         raise nothing_to_ship(target, rows)
     bench = next(
         each for each in benches[target.name] if each.runtime.name is choice.rows[0].runtime
     )
     golden = {each.variant.spec.name: each.golden for each in measured if each.golden is not None}
-    release = assemble(model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason)
+    release = assemble(
+        model, target, bench.runtime, bench.site, choice.rows, golden, choice.reason, choice.options
+    )
     packed = _pack(release, target, request.out, cache, progress)
     bundle = BuiltBundle(
         path=packed.path,
@@ -178,6 +201,22 @@ def _ship(
         reason=choice.reason,
     )
     return _marked(rows, choice), bundle
+
+
+def _choose(
+    request: BuildRequest, model: TrainedModel, target: Target, able: Sequence[VariantRow]
+) -> Choice | None:
+    candidates = request.candidates or target.candidates
+    tuned = request.tuned
+    if tuned is None or tuned.target != target.name:
+        return choose(able, candidates=candidates, evidence=request.evidence.get(target.name))
+    if tuned.model_sha256 != model.sha256:
+        raise ConfigError(
+            f"--tuned: it is of {tuned.model} {tuned.model_version}, another model than this "
+            f"{model.name} {model.version} (or the same, trained on other data)",
+            hint="run `edgepack tune` with the model and data of this build",
+        )
+    return choose_tuned(able, tuned, candidates=candidates) if able else None
 
 
 def _pack(

@@ -13,6 +13,7 @@ from edgepack.build.choose import VariantRow
 from edgepack.build.data.interactions import DataSource
 from edgepack.formats.errors import ConfigError, EdgepackError
 from edgepack.formats.evidence import Evidence
+from edgepack.formats.tuning import Tuning
 from edgepack.formats.variants import RuntimeName, VariantSpec
 
 
@@ -54,6 +55,7 @@ class BuildRequest:
         jobs: Conversions and runs at a time.
         search: Folders of targets, the user's own first.
         evidence: What the field says of the model, by target; a target may be missing.
+        tuned: What `edgepack tune` found for one of the targets, which chooses there.
     """
 
     model: ModelRequest
@@ -67,6 +69,7 @@ class BuildRequest:
     jobs: int = 2
     search: tuple[Path, ...] = ()
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    tuned: Tuning | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.formats.statistics import nearest_rank
+from edgepack.formats.statistics import interval_rank, nearest_rank
 from edgepack.hub.answers.columns import Whole
 from edgepack.hub.answers.rows import ContextRow
-from edgepack.hub.answers.spread import interval_rank
 from edgepack.hub.answers.trust import Standing
 
 #: Up to here a float holds every whole number.
@@ -100,7 +99,7 @@ def change_of(
     Returns:
         The change. Its interval is that of the median of log(after / before).
 
-    Source: the sign test's interval of a median (`spread.median_interval`); log ratios, so that
+    Source: the sign test's interval of a median (`statistics.median_interval`); log ratios, so that
     twice as slow and twice as fast weigh the same.
     """
     sound = (before > 0) & (after > 0)

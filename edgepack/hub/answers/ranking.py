@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from edgepack.formats.evidence import Candidate, KindOfBox, Limits, Status
+from edgepack.formats.statistics import interval_rank
 from edgepack.hub.answers.columns import (
     MISSING,
     TRUSTS,
@@ -24,7 +25,7 @@ from edgepack.hub.answers.columns import (
 )
 from edgepack.hub.answers.quality import score_field, score_of
 from edgepack.hub.answers.rows import ContextRow, SetupRow
-from edgepack.hub.answers.spread import Spread, interval_rank, spread_of
+from edgepack.hub.answers.spread import Spread, spread_of
 from edgepack.hub.answers.table import format_ns, format_size
 from edgepack.hub.answers.trust import Standing
 from edgepack.hub.answers.words import boxes as boxes_words

@@ -7,17 +7,15 @@ are distributed. It is not aware of what is measured. Anyone in the hub may impo
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Final, TypeVar
+from typing import Final
 
-from edgepack.formats.statistics import CONFIDENCE, LogHistogram, binomial_cdf, nearest_rank
+from edgepack.formats.statistics import LogHistogram, median_interval, nearest_rank
 
-_T = TypeVar("_T", int, float)
 _PERCENTILES: Final = {"p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9}
 
 
@@ -120,42 +118,6 @@ def minimum_boxes(percentile: float) -> int:
     while math.ceil((1 - far) * boxes) <= 1 or math.ceil(far * boxes) >= boxes:
         boxes += 1
     return boxes
-
-
-def median_interval(ordered: Sequence[_T]) -> tuple[_T, _T] | None:
-    """Returns the interval that holds the true median at 99 % confidence.
-
-    Args:
-        ordered: One value a box, ascending.
-
-    Returns:
-        Two of the values, or None with fewer than eight.
-
-    Source: the sign test turned round: the k-th lowest and k-th highest of n hold the median with
-    probability 1 - 2 F(k - 1; n, 1/2), whatever the distribution (David and Nagaraja, Order
-    Statistics, 3rd edition, 7.1).
-    """
-    rank = interval_rank(len(ordered))
-    return None if rank is None else (ordered[rank - 1], ordered[-rank])
-
-
-@cache
-def interval_rank(boxes: int) -> int | None:
-    """Returns the largest k for which the k-th lowest and highest of n hold the median.
-
-    Args:
-        boxes: n, 0 or more.
-
-    Returns:
-        k, from 1; None where even the lowest and highest do not hold it at 99 %.
-    """
-    error = float(1 - CONFIDENCE)
-    return (
-        bisect.bisect_right(
-            range(1, boxes // 2 + 1), error, key=lambda k: 2 * binomial_cdf(k - 1, boxes, 0.5)
-        )
-        or None
-    )
 
 
 def bins_of(values: Sequence[int]) -> tuple[Bin, ...]:

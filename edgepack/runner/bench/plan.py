@@ -14,6 +14,8 @@ from edgepack.formats.report import Duration, Scenario
 from edgepack.formats.statistics import minimum_count
 
 SECOND_NS: Final = 1_000_000_000
+#: Of the order of samples and of the arrivals.
+SEED: Final = 2026
 #: A slow model may need longer for its queries, but not for ever.
 OVERTIME: Final = 3
 #: The share of the Server scenario's queries that must stay under the latency bound.
@@ -54,7 +56,7 @@ class Plan:
     min_samples: int
     probe_ns: int = SECOND_NS
     latency_bound_ns: int | None = None
-    seed: int = 2026
+    seed: int = SEED
     max_batch: int = 1
     delay_ns: int = 0
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from edgepack.formats.choice import ChoiceRow
 from edgepack.formats.errors import DeviceError
-from edgepack.formats.options import ExecutionMode
 
 #: Nobody notices a twentieth; a second core or a spinning thread is noticed.
 MARGIN: Final = 0.05
@@ -56,7 +55,9 @@ def decide(rows: Sequence[ChoiceRow]) -> Decision:
         lines = "".join(f"\n  {_name(row)}: {row.problem}" for row in rows)
         raise DeviceError(f"no candidate of the bundle can be run on this box{lines}")
     fastest = min(sound, key=_median)
-    chosen = min((row for row in sound if _is_as_fast(row, fastest)), key=_complexity)
+    chosen = min(
+        (row for row in sound if _is_as_fast(row, fastest)), key=lambda row: row.options.complexity
+    )
     return Decision(chosen, _reason(chosen, fastest, len(sound), len(rows)))
 
 
@@ -70,12 +71,6 @@ def _margin(row: ChoiceRow, other: ChoiceRow) -> float:
 
 def _is_as_fast(row: ChoiceRow, fastest: ChoiceRow) -> bool:
     return _median(row) <= _median(fastest) * (1 + _margin(row, fastest))
-
-
-def _complexity(row: ChoiceRow) -> tuple[int, bool, bool, bool, bool]:
-    options = row.options
-    parallel = options.execution_mode is ExecutionMode.PARALLEL
-    return options.threads, parallel, options.spinning, options.cuda_graph, options.io_binding
 
 
 def _reason(chosen: ChoiceRow, fastest: ChoiceRow, sound: int, tried: int) -> str:

@@ -7,7 +7,8 @@ processes or files. Used by `worker`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -72,7 +73,7 @@ def measure_trials(
                 continue
             listener.trying(trial)
             try:
-                release = _loaded(releases, load, trial.variant)
+                release = loaded(releases, load, trial.variant)
                 median_ns = _measure(release, trial, open_engine, clock, verify=number == 0)
             except EdgepackError as error:
                 out.add(trial)
@@ -81,7 +82,14 @@ def measure_trials(
                 listener.measured(trial, median_ns)
 
 
-def _loaded(releases: dict[str, Release], load: Callable[[str], Release], variant: str) -> Release:
+def loaded(releases: dict[str, Release], load: Callable[[str], Release], variant: str) -> Release:
+    """Loads a release with a candidate, once.
+
+    Args:
+        releases: Those that are loaded, by candidate; it is put in there.
+        load: Loads one, checked.
+        variant: The candidate.
+    """
     if variant not in releases:
         release = load(variant)
         # All candidates rank the same items: one copy of their names is enough for a small box.
@@ -98,6 +106,32 @@ def _measure(
     *,
     verify: bool,
 ) -> int:
+    with proven_engine(release, trial, open_engine, clock, verify=verify) as engine:
+        return _median_of_block(release, engine, clock)
+
+
+@contextmanager
+def proven_engine(
+    release: Release,
+    trial: Trial,
+    open_engine: Callable[[Release, Trial], Engine],
+    clock: Clock,
+    *,
+    verify: bool,
+) -> Iterator[Engine]:
+    """Gives an engine that is what the trial says, and closes it.
+
+    Args:
+        release: The release with the trial's candidate.
+        trial: What is tried.
+        open_engine: Loads the candidate's model.
+        clock: Passed on to the replay.
+        verify: Whether its golden answers are replayed first.
+
+    Raises:
+        EdgepackError: It cannot be loaded or had with these options, answers wrongly, or its card
+            failed meanwhile.
+    """
     engine = open_engine(release, trial)
     fallback = engine.fallback
     try:
@@ -107,21 +141,20 @@ def _measure(
             outcome = replay_golden(release, engine, clock)
             if not outcome.ok:
                 raise WrongAnswersError(f"answers wrongly on this box: {outcome.problems[0]}")
-        median_ns = _median_of_block(release, engine, clock)
+        yield engine
         if engine.fallback != fallback:
             # The CPU's time must not be kept as the card's.
             raise NotSoError(f"the card failed while it was measured: {engine.fallback}")
-        return median_ns
     finally:
         engine.close()
 
 
 class NotSoError(EdgepackError):
-    """A trial's options cannot be followed on this box; it never leaves this module."""
+    """A trial's options cannot be followed on this box; it leaves this module only as words."""
 
 
 class WrongAnswersError(EdgepackError):
-    """A trial's golden answers do not come out; it never leaves this module."""
+    """A trial's golden answers do not come out; it leaves this module only as words."""
 
 
 def _median_of_block(release: Release, engine: Engine, clock: Clock) -> int:

@@ -88,7 +88,8 @@ def settle_release(
 
     Returns:
         What was asked for; else what was chosen on this box; else the bundle's first candidate
-        with one thread. A choice that is damaged or of another release or box is passed over.
+        with the options it was tuned with, or one thread. A choice that is damaged or of another
+        release or box is passed over.
 
     Raises:
         BundleError: The release is damaged or has no such candidate.
@@ -96,7 +97,7 @@ def settle_release(
     release = load_release(paths.release, variant)
     if variant is not None or threads is not None:
         return Settled(release, EngineOptions(threads or 1), "asked for")
-    default = Settled(release, EngineOptions(), "the bundle's first candidate, one thread")
+    default = _default(release, box)
     kept, warning = read_choices(paths.state)
     if warning is not None:
         return _with_warning(default, warning)
@@ -108,6 +109,17 @@ def settle_release(
     if choice.variant != release.candidate.variant:
         release = load_release(paths.release, choice.variant)
     return Settled(release, choice.options, f"chosen on this box: {choice.reason}", choice)
+
+
+def _default(release: Release, box: Box) -> Settled:
+    tuned = release.candidate.options
+    if tuned is None:
+        return Settled(release, EngineOptions(), "the bundle's first candidate, one thread")
+    if tuned.threads > (box.here.cores_allowed or 1):
+        # Tuned on a box with more cores; here these threads would wait for each other.
+        reason = f"the bundle's first candidate, one thread: {tuned} are more than the cores"
+        return Settled(release, EngineOptions(), reason)
+    return Settled(release, tuned, f"the bundle's first candidate as it was tuned: {tuned}")
 
 
 def choice_key(release: Release, box: Box) -> ChoiceKey:

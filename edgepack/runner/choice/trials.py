@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
 
-from edgepack.formats.options import EngineOptions, ExecutionMode
+from edgepack.formats.options import EngineOptions, sensible_options
 from edgepack.formats.variants import RuntimeName
-
-#: More threads than four have never paid for a model that answers in under a millisecond.
-_THREADS: Final = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +43,3 @@ def plan_trials(
     """
     options = sensible_options(runtime, cores_allowed or 1, on_gpu=on_gpu)
     return tuple(Trial(variant, each) for each in options for variant in variants)
-
-
-def sensible_options(
-    runtime: RuntimeName, cores: int, *, on_gpu: bool = True
-) -> tuple[EngineOptions, ...]:
-    """Returns the options worth trying in a runtime on so many cores, the simplest first."""
-    if runtime is RuntimeName.ONNXRUNTIME_GPU and not on_gpu:
-        runtime = RuntimeName.ONNXRUNTIME
-    threads = [count for count in _THREADS if count <= max(cores, 1)]
-    match runtime:
-        case RuntimeName.LITERT | RuntimeName.TFLITE_RUNTIME:
-            return tuple(EngineOptions(count) for count in threads)
-        case RuntimeName.ONNXRUNTIME:
-            found = []
-            for count in threads:
-                found.append(EngineOptions(count))
-                if count > 1:
-                    # Both only say what workers do, and one thread has none.
-                    found.append(EngineOptions(count, spinning=True))
-                    found.append(EngineOptions(count, ExecutionMode.PARALLEL))
-            return tuple(found)
-        case RuntimeName.ONNXRUNTIME_GPU:
-            # The GPU computes; the CPU's threads only hand over.
-            return (
-                EngineOptions(),
-                EngineOptions(io_binding=True),
-                EngineOptions(io_binding=True, cuda_graph=True),
-            )
-        case _:
-            assert_never(runtime)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgepack.build.pack.sources import program_files, runner_files
+from edgepack.build.pack.sources import program_files, runner_files, tuning_files
 from edgepack.formats.bundle import SEAL_BYTES, check_release_path, parse_seal
 from edgepack.formats.variants import RuntimeName
 from edgepack.runner.boot import entry
@@ -68,6 +68,21 @@ def test_the_runners_files_are_the_packages_own_sources() -> None:
         assert not path.startswith(("runner/edgepack/build", "runner/edgepack/cli"))
         relative = PurePosixPath(path).relative_to("runner")
         assert data == (repository / relative).read_bytes()
+
+
+def test_what_tunes_is_in_no_bundle_and_nothing_that_is_imports_it() -> None:
+    tuning = tuning_files()
+    assert "runner/edgepack/runner/tuning/worker.py" in tuning
+    assert "runner/edgepack/formats/tuning.py" in tuning
+    shipped = {**runner_files(), **{f"p/{n}": d for n, d in program_files().items()}}
+    assert not set(tuning) & set(shipped)
+    assert "p/edgepack/formats/tuning.py" not in shipped
+    for name, source in shipped.items():
+        for node in ast.walk(ast.parse(source)):
+            module = getattr(node, "module", None) or ""
+            assert not module.startswith(("edgepack.formats.tuning", "edgepack.runner.tuning")), (
+                name
+            )
 
 
 def test_what_is_for_graphics_cards_alone_travels_only_there_and_is_imported_late() -> None:

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from edgepack.formats.statistics import nearest_rank
+from edgepack.formats.statistics import median_interval, nearest_rank
 from edgepack.hub.answers.changes import Change, Measure, Verdict
 from edgepack.hub.answers.grouping import newest_by_box
 from edgepack.hub.answers.rows import ContextRow, SetupRow, StandingRow
-from edgepack.hub.answers.spread import median_interval, spread_of
+from edgepack.hub.answers.spread import spread_of
 from edgepack.hub.answers.trust import Standing
 
 _OF_THE_RELEASE = ("kind", "sequence_length", "catalogue_size", "top_k")

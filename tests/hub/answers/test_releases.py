@@ -49,7 +49,9 @@ def test_equal_changes_stand_in_one_order_however_the_store_gives_the_rows() -> 
         for number in SETUPS
     ]
     answers = [
-        release_answer(ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, StandingColumns.of(each), contexts))
+        release_answer(
+            ReleaseRows(AFTER, BEFORE, [BEFORE], SETUPS, StandingColumns.of(each), contexts)
+        )
         for each in (rows, rows[::-1])
     ]
     assert len(answers[0].changes) > len(contexts)

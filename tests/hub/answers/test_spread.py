@@ -11,14 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepack.hub.answers.spread import (
-    Spread,
-    bins_of,
-    interval_rank,
-    median_interval,
-    minimum_boxes,
-    spread_of,
-)
+from edgepack.formats.statistics import interval_rank, median_interval
+from edgepack.hub.answers.spread import Spread, bins_of, minimum_boxes, spread_of
 
 BOXES = st.lists(st.integers(0, 10**12), min_size=1, max_size=60)
 

@@ -63,6 +63,35 @@ def test_without_a_choice_the_bundles_first_candidate_runs_on_one_thread(
     assert (settled.choice, settled.warning) == (None, None)
 
 
+def _tuned(paths: BoxPaths, options: EngineOptions) -> None:
+    release = load_release(paths.release)
+    first = replace(release.manifest.candidates[0], options=options)
+    candidates = (first, *release.manifest.candidates[1:])
+    manifest = replace(release.manifest, candidates=candidates)
+    (paths.release / "manifest.json").write_bytes(manifest.to_bytes())
+
+
+def test_without_a_choice_a_candidate_that_was_tuned_is_opened_so(
+    paths: BoxPaths, box: Box
+) -> None:
+    _tuned(paths, EngineOptions(2, spinning=True))
+    settled = settle_release(paths, box)
+    assert settled.options == EngineOptions(2, spinning=True)
+    assert "as it was tuned: 2 threads, spinning" in settled.reason
+    assert settle_release(paths, box, threads=1).options == EngineOptions(1)
+    choice = _chosen(paths, box)
+    assert settle_release(paths, box).choice == choice
+
+
+def test_options_of_a_larger_box_are_not_followed_on_a_smaller_one(
+    paths: BoxPaths, box: Box
+) -> None:
+    _tuned(paths, EngineOptions(4))
+    settled = settle_release(paths, box)
+    assert settled.options == EngineOptions(1)
+    assert "4 threads are more than the cores" in settled.reason
+
+
 def test_a_choice_is_followed(paths: BoxPaths, box: Box) -> None:
     choice = _chosen(paths, box)
     settled = settle_release(paths, box)

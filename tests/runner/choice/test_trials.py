@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgepack.formats.options import EngineOptions, ExecutionMode
+from edgepack.formats.options import EngineOptions, ExecutionMode, sensible_options
 from edgepack.formats.variants import RuntimeName
-from edgepack.runner.choice.trials import Trial, plan_trials, sensible_options
+from edgepack.runner.choice.trials import Trial, plan_trials
 
 
 @pytest.mark.parametrize(
