@@ -52,9 +52,9 @@ def _wrapped(graph: Graph, name: str, rows: int) -> str | None:
     """Returns x of `(x < 0) * (x + rows) + not(x < 0) * x`, or None."""
     total = graph.maker(name, "Add")
     terms = [graph.maker(each, "Mul") for each in total.input] if total is not None else []
+    if len(terms) != 2 or None in terms:  # noqa: PLR2004 - both ways of the choice
+        return None
     for below, above in (terms, terms[::-1]):
-        if below is None or above is None:
-            continue
         for index in above.input:
             condition = _other_cast(graph, above, index)
             negated = graph.maker(condition, "Not") if condition else None

@@ -70,6 +70,18 @@ def test_an_index_moved_by_something_else_than_the_tables_length_stays() -> None
     assert unwrap_indices(model) == 0
 
 
+@pytest.mark.parametrize("between", [[], ["Relu"]], ids=["an input", "computed otherwise"])
+def test_a_plain_look_up_stays_as_it_is(between: list[str]) -> None:
+    nodes = [helper.make_node(each, ["i"], ["index"]) for each in between]
+    nodes.append(helper.make_node("Gather", ["table", "index" if between else "i"], ["y"]))
+    model = graph_of(
+        nodes, {"i": (INT32, [1, 4])}, {"y": (FLOAT, [1, 4, WIDTH])}, {"table": normal(ROWS, WIDTH)}
+    )
+    same = copy_of(model)
+    assert unwrap_indices(model) == 0
+    assert model == same
+
+
 def _scaled(scale: Array, *, shared: bool = False) -> Any:
     make = helper.make_node
     nodes = [
