@@ -16,7 +16,9 @@ import numpy as np
 
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_reshapes
-from edgepack.build.convert.onnx_file import file_specs, save_onnx
+from edgepack.build.convert.onnx_file import drop_unused, file_specs, save_onnx
+from edgepack.build.convert.onnx_flat import drop_batch_of_one
+from edgepack.build.convert.onnx_tidy import tidy
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
 from edgepack.formats.errors import ConversionError
@@ -52,9 +54,16 @@ def write_onnx_base(job: Job) -> Outcome:
 
 
 def _make(job: Job, *, batched: bool) -> Any:
-    if job.source.suffix == ".onnx":
-        return _own_file(job.source, job.samples, batched=batched)
-    return _exported(job, batched=batched)
+    own = job.source.suffix == ".onnx"
+    model = (
+        _own_file(job.source, job.samples, batched=batched)
+        if own
+        else _exported(job, batched=batched)
+    )
+    tidy(model)
+    drop_batch_of_one(model)
+    drop_unused(model)
+    return model
 
 
 def _write_in_rows(job: Job, path: Path) -> str | None:

@@ -7,6 +7,7 @@ quantisers; used by `worker`.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,9 @@ from edgepack.build.convert.onnx_file import (
     sort_nodes,
     tie_tables,
 )
+from edgepack.build.convert.onnx_graph import Graph
 from edgepack.build.convert.onnx_topk import stage_top_k
+from edgepack.build.convert.onnx_weights import pack_weights
 from edgepack.formats.errors import ConversionError
 from edgepack.formats.variants import Precision
 
@@ -37,6 +40,9 @@ _DYNAMIC_TYPES: Final = ["MatMul", "Gemm", "Gather", "LSTM"]
 _FLOAT_TYPES: Final = ["TopK", "Softmax", "LogSoftmax"]
 #: Ranges settle after some hundred rows.
 _CALIBRATION_ROWS: Final = 300
+#: From so many elements on a product is quicker in integers: float32 weights of this size no
+#: longer stay in the first caches of a core.
+_LARGE: Final = 1 << 16
 _LOOPS: Final = ("Loop", "Scan", "If")
 
 
@@ -58,7 +64,7 @@ def write_onnx(job: Job) -> Outcome:
     if precision.is_int8:
         _refuse_loops(model)
         if precision is not Precision.STATIC_INT8:
-            model, notes = _dynamic(model, job.out)
+            model, notes = _rounded_where_it_pays(model, job.out)
         else:
             model, notes = _even(model, job) if job.needs.card else _static(model, job)
     elif precision is Precision.FP16:
@@ -93,6 +99,31 @@ def _half(model: Any) -> Any:
         keep_io_types=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_FLOAT_TYPES],
     )
+
+
+def _rounded_where_it_pays(model: Any, work: Path) -> tuple[Any, str]:
+    """Computes large products in integers; small ones get weights that are unpacked at load.
+
+    Rounding what comes in takes as long as a product with a small matrix, and costs accuracy.
+    """
+    graph = Graph(model)
+    sizes = {
+        node.name: max(
+            (math.prod(graph.shapes.get(each, ())) for each in node.input[1:]), default=0
+        )
+        for node in graph.nodes
+        if node.op_type in ("MatMul", "Gemm") and graph.constant(node.input[1]) is not None
+    }
+    head = head_product(model)
+    small = {name for name, size in sizes.items() if size < _LARGE and name not in head}
+    integer = [
+        node.name
+        for node in graph.nodes
+        if node.op_type in _DYNAMIC_TYPES and node.name not in small
+    ]
+    packed = pack_weights(model, lambda node: node.name in small or node.op_type == "GRU")
+    quantised, _ = _dynamic(model, work, nodes=integer)
+    return quantised, f"{packed} weights unpacked at load" if packed else ""
 
 
 def _dynamic(

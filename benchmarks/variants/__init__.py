@@ -1,0 +1,1 @@
+"""Variants side by side with what others make of the same models."""
