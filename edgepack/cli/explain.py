@@ -71,6 +71,7 @@ _SHOWN_SHARE = 0.02
 @cache_option
 @json_option
 def explain(
+    *,
     model: str,
     samples: Path | None,
     recipe: str | None,
