@@ -1,6 +1,7 @@
 """Top ten of a large catalogue: model files beside numpy, FAISS and reading the table once.
 
-    python -m benchmarks.catalogue.files OUT --items 1000000 --variant tflite-dynamic-int8-per-tensor
+    python -m benchmarks.catalogue.files OUT --items 1000000 \\
+        --variant tflite-dynamic-int8-per-tensor
     python -m benchmarks.catalogue.exact OUT/tflite-dynamic-int8-per-tensor.tflite --items 1000000
 
 Every way is a fresh process with one thread; they take turns, call by call. A model file does
