@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepack.build.convert.tflite_file import operator_name, parse_tflite, tflite_bytes
+from edgepack.build.convert.tflite_head import head_tensor_names
 from edgepack.build.convert.tflite_topk import STRETCH, stage_top_k
 
 UNITS, K = 8, 5
@@ -161,3 +162,35 @@ def test_a_small_catalogue_is_left_alone() -> None:
     before = tflite_bytes(model)
     assert stage_top_k(model) == 0
     assert tflite_bytes(model) == before
+
+
+def test_all_that_is_made_of_the_scores_counts_as_their_head() -> None:
+    model = _ranker(np.ones((1_000, UNITS), np.float32), None)
+    graph = model.subgraphs[0]
+    for number, tensor in enumerate(graph.tensors):
+        tensor.name = f"t{number}".encode()
+    computed = {f"t{i}" for each in graph.operators for i in each.outputs}
+    assert set(head_tensor_names(model)) == computed
+
+
+def test_scores_looked_up_for_each_item_and_added_belong_to_the_head() -> None:
+    made = _Graph()
+    state, parts = made.tensor((1, UNITS), _F), np.ones((16, UNITS), np.float32)
+    body, scores = made.tensor((1, UNITS), _F), made.tensor((1, 16), _F)
+    made.add("ABS", 1, [state], [body], schema.AbsOptionsT())
+    product = [body, made.tensor(parts.shape, _F, parts), -1]
+    made.add("FULLY_CONNECTED", 1, product, [scores], schema.FullyConnectedOptionsT())
+    looked_up = [made.tensor((1, 9), _F) for _ in range(2)]
+    for out in looked_up:
+        gather = schema.GatherOptionsT()
+        gather.axis = 1
+        made.add("GATHER", 1, [scores, made.ints(*range(9))], [out], gather)
+    total = made.tensor((1, 9), _F)
+    made.add("ADD", 1, looked_up, [total], schema.AddOptionsT())
+    made.graph.inputs = np.array([state], np.int32)
+    made.graph.outputs = np.array([total], np.int32)
+    for number, tensor in enumerate(made.graph.tensors):
+        tensor.name = f"t{number}".encode()
+    # Both look-ups, not only the one on the way back from the sum's first operand.
+    expected = {f"t{i}" for i in (scores, *looked_up, total)}
+    assert set(head_tensor_names(made.model)) == expected
