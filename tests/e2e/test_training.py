@@ -222,7 +222,11 @@ def test_the_sampled_gradient_is_the_full_one_on_average() -> None:
     )
     sampled = gradient(
         lambda: sampled_softmax_loss(
-            hidden, targets, table, bias, sample_classes(40, 50_000, random)
+            hidden,
+            targets,
+            sample_classes(40, 50_000, random),
+            lambda items: (tf.gather(table, items), tf.gather(bias, items)),
+            40,
         )
     )
     # 50,000 draws of 40 items: the estimate is off by about 1 / sqrt(50,000 / 40), 3 %.
@@ -268,6 +272,61 @@ def test_the_shipped_graph_gives_what_training_saw_at_the_last_position(
     assert scores == pytest.approx(
         np.asarray(ranker.bias(ranker.table(last, reverse=True))), abs=1e-5
     )
+
+
+def coded(architecture: Architecture) -> Ranker:
+    """A ranker with four codes an item, all weights drawn at random."""
+    settings = {**HYPER_PARAMETERS[architecture], "dropout": 0.0, "item_codes": 4}
+    ranker = build_ranker(architecture, settings, catalogue=30, sequence_length=LENGTH)
+    assert ranker.table is not None
+    random = np.random.default_rng(3)
+    ranker.table.item_codes.assign(random.integers(0, 256, (4, 31), dtype=np.uint8))
+    ranker.table.part_scores.assign(random.normal(size=4 * 256).astype(np.float32))
+    return ranker
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("architecture", [Architecture.SASREC, Architecture.GRU4REC])
+def test_scores_of_codes_are_those_of_the_vectors_they_stand_for(
+    architecture: Architecture, paired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if paired:
+        monkeypatch.setattr("edgepack.build.models.coded_items.PAIRED_FROM_ITEMS", 1)
+    ranker = coded(architecture)
+    assert ranker.hidden is not None
+    history = np.array([[0, 0, 0, 0, 0, 3, 1, 2], [9, 8, 7, 6, 5, 4, 3, 2]], dtype=np.int32)
+    shipped = np.asarray(ranker.finish()(history))
+    trained = np.asarray(ranker.score_all(ranker.hidden(history)[:, -1, :]))
+    assert shipped[:, 1:] == pytest.approx(trained[:, 1:], abs=1e-5)
+    vectors, added = ranker.look_up(np.arange(31, dtype=np.int32))
+    last = np.asarray(ranker.hidden(history)[:, -1, :])
+    expected = last @ np.asarray(vectors).T + np.asarray(added)
+    assert shipped[:, 1:] == pytest.approx(expected[:, 1:], abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled-softmax"])
+def test_item_codes_keep_what_the_table_had_learnt(tmp_path: Path, loss: str) -> None:
+    project = small("gru4rec", epochs=4, loss=loss)
+    eight = dataclasses.replace(
+        project, hyper_parameters={**project.hyper_parameters, "item_codes": 8}
+    )
+    found = [
+        train(each, None, Cache(tmp_path), SilentProgress()).facts["metrics"]["model"]["ndcg"]
+        for each in (project, eight)
+    ]
+    # Sixty items have a part each; what differs is two more passes over the data.
+    assert found[1] > 0.9 * found[0]
+
+
+def test_a_saved_model_keeps_its_item_codes(tmp_path: Path) -> None:
+    import keras
+
+    ranker = coded(Architecture.SASREC)
+    history = np.array([[0, 0, 0, 0, 0, 3, 1, 2]], dtype=np.int32)
+    ranker.inference.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    assert np.array_equal(np.asarray(again(history)), np.asarray(ranker.inference(history)))
+    assert again.get_layer("items").item_codes.dtype == "uint8"
 
 
 def test_the_weights_of_padding_do_not_matter() -> None:

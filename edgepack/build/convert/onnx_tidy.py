@@ -51,8 +51,9 @@ def unwrap_indices(model: Any) -> int:
 def _wrapped(graph: Graph, name: str, rows: int) -> str | None:
     """Returns x of `(x < 0) * (x + rows) + not(x < 0) * x`, or None."""
     total = graph.maker(name, "Add")
-    terms = [graph.maker(each, "Mul") for each in total.input] if total is not None else []
-    if len(terms) != 2 or None in terms:  # noqa: PLR2004 - both ways of the choice
+    made = [graph.maker(each, "Mul") for each in total.input] if total is not None else []
+    terms = [each for each in made if each is not None]
+    if len(terms) != 2:  # noqa: PLR2004 - both ways of the choice
         return None
     for below, above in (terms, terms[::-1]):
         for index in above.input:

@@ -88,7 +88,8 @@ def load_source(path: Path, samples: Path, graph_top_k: int | None) -> Source:
 def _load_keras(path: Path) -> Any:
     import keras
 
-    # Registers the layers of edgepack's own architectures.
+    # Register the layers of edgepack's own architectures.
+    import edgepack.build.models.coded_items
     import edgepack.build.models.layers  # noqa: F401
 
     try:

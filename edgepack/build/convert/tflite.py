@@ -25,6 +25,7 @@ from edgepack.build.convert.tflite_file import (
     tflite_bytes,
 )
 from edgepack.build.convert.tflite_static import make_static
+from edgepack.build.convert.tflite_topk import stage_top_k
 from edgepack.formats.errors import ConversionError
 from edgepack.formats.tensors import TensorSpec
 from edgepack.formats.variants import Precision
@@ -156,5 +157,6 @@ def _convert(converter: Any) -> bytes:
 
 def _finish(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
     refuse_foreign_operators(model)
+    stage_top_k(model)
     compact(model, inputs, outputs)
     return tflite_bytes(model)

@@ -26,6 +26,8 @@ _BEHIND: Final = frozenset(
     {
         *("STRIDED_SLICE", "SLICE", "SOFTMAX", "LOGISTIC", "LOG_SOFTMAX", "RESHAPE", "ADD"),
         *("SQUEEZE", "TOPK_V2", "DEQUANTIZE", "CAST", "MUL"),
+        # Item codes look scores of parts up and add them.
+        *("GATHER", "PADV2"),
     }
 )
 #: Operators that hand int8 values on as they are, so that both sides have one scale.
@@ -49,7 +51,7 @@ def head_tensor_names(model: Any) -> list[str]:
     names: list[str] = []
     for output in graph.outputs:
         path = _path_to_product(model, makers, int(output))
-        for operator in path:
+        for operator in _all_behind(graph, path):
             for i in operator.outputs:
                 name = graph.tensors[i].name.decode()
                 if name not in names:
@@ -101,6 +103,19 @@ def _path_to_product(model: Any, makers: dict[int, Any], output: int) -> list[An
             break
         place = int(operator.inputs[0])
     return []
+
+
+def _all_behind(graph: Any, path: list[Any]) -> list[Any]:
+    """Returns the product at a path's end and every operator that reads what comes of it."""
+    if not path:
+        return []
+    found, reached = [path[-1]], {int(i) for i in path[-1].outputs}
+    # Operators stand behind those they read.
+    for operator in graph.operators:
+        if operator is not path[-1] and reached.intersection(int(i) for i in operator.inputs):
+            found.append(operator)
+            reached.update(int(i) for i in operator.outputs)
+    return found
 
 
 def _quantise_product(model: Any, graph: Any, operator: Any, table: npt.NDArray[Any]) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import keras
 
-from edgepack.build.models.layers import ItemBias
+from edgepack.build.models.item_table import make_item_table
 from edgepack.build.models.ranker import Ranker
 
 
-def build_gru4rec(catalogue: int, sequence_length: int, *, units: int, dropout: float) -> Ranker:
+def build_gru4rec(
+    catalogue: int, sequence_length: int, *, units: int, dropout: float, item_codes: int = 0
+) -> Ranker:
     """Builds the model. Padding is fed as zero vectors, so no step needs a mask.
 
     Args:
@@ -20,30 +22,25 @@ def build_gru4rec(catalogue: int, sequence_length: int, *, units: int, dropout: 
         sequence_length: Items in a history, L.
         units: Width of the item vectors and of the state.
         dropout: Share of activations dropped in training, 0..1.
+        item_codes: Codes an item, or 0 for a vector of its own.
     """
     layers = keras.layers
     history = keras.Input((sequence_length,), dtype="int32", name="history")
-    table = layers.ReversibleEmbedding(
-        catalogue + 1,
-        units,
-        embeddings_initializer=keras.initializers.RandomNormal(0.0, units**-0.5),
-        name="items",
-    )
-    bias = ItemBias(name="item_bias")
+    items = make_item_table(catalogue, units, item_codes)
     present = keras.ops.expand_dims(
         keras.ops.cast(keras.ops.not_equal(history, 0), "float32"), axis=-1
     )
-    vectors = layers.Dropout(dropout, name="input_dropout")(table(history) * present)
+    vectors = layers.Dropout(dropout, name="input_dropout")(items.table(history) * present)
     trained = layers.GRU(units, return_sequences=True, name="gru_every_position")
     shipped = layers.GRU(units, name="gru")
     project = layers.Dense(units, name="to_item_space")
     drop = layers.Dropout(dropout, name="state_dropout")
     every = project(drop(trained(vectors)))
-    scores = bias(table(project(drop(shipped(vectors))), reverse=True))
+    scores = items.scores(project(drop(shipped(vectors))), history)
     return Ranker(
         inference=keras.Model(history, scores, name="gru4rec"),
         hidden=keras.Model(history, every, name="gru4rec_every_position"),
-        table=table,
-        bias=bias,
+        table=items.table,
+        bias=items.bias,
         copies=((trained, shipped),),
     )

@@ -21,8 +21,8 @@ class Architecture(StrEnum):
 
 # Each architecture's hyper-parameters with their defaults; their types are the rule.
 HYPER_PARAMETERS: Mapping[Architecture, Mapping[str, int | float]] = {
-    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.1},
-    Architecture.GRU4REC: {"units": 64, "dropout": 0.1},
+    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.1, "item_codes": 0},
+    Architecture.GRU4REC: {"units": 64, "dropout": 0.1, "item_codes": 0},
     Architecture.BILSTM: {"embedding": 64, "units": 64, "dropout": 0.1},
 }
 
@@ -39,7 +39,8 @@ class Ranker:
             earlier ones have seen what comes later.
         table: The layer that holds the item table, float32[catalogue + 1, units], and scores
             with its transpose; None where `hidden` is.
-        bias: The layer that adds one learnt number an item; None where `hidden` is.
+        bias: The layer that adds one learnt number an item; None where `hidden` is, and where
+            `table` is a `CodedItems`, which does so itself.
         normalised: The scores of `inference` are probabilities already.
         copies: Pairs (trained layer, layer of `inference`) whose weights are not shared.
     """
@@ -50,6 +51,39 @@ class Ranker:
     bias: Any | None
     normalised: bool = False
     copies: tuple[tuple[Any, Any], ...] = ()
+
+    def look_up(self, items: Any) -> tuple[Any, Any]:
+        """What a sample of the catalogue is scored with; `hidden` is not None.
+
+        Args:
+            items: int32[n].
+
+        Returns:
+            float32[n, units] vectors and float32[n], what is added to their scores.
+        """
+        import tensorflow as tf
+
+        if self.table is None:
+            raise AssertionError("a model without an item table is not scored by sample")
+        if self.bias is None:
+            found: tuple[Any, Any] = self.table.look_up(items)
+            return found
+        return self.table(items), tf.gather(tf.convert_to_tensor(self.bias.bias), items)
+
+    def score_all(self, hidden: Any) -> Any:
+        """Scores of the whole catalogue in training; `hidden` is not None.
+
+        Args:
+            hidden: float32[n, units].
+
+        Returns:
+            float32[n, catalogue + 1].
+        """
+        if self.table is None:
+            raise AssertionError("a model without an item table scores by itself")
+        if self.bias is None:
+            return self.table.score_all(hidden)
+        return self.bias(self.table(hidden, reverse=True))
 
     def finish(self) -> Any:
         """Brings `inference` up to date with what was trained, and returns it."""

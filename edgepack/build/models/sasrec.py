@@ -10,12 +10,19 @@ from typing import Any
 
 import keras
 
-from edgepack.build.models.layers import CausalAttention, ItemBias, PositionTable
+from edgepack.build.models.item_table import make_item_table
+from edgepack.build.models.layers import CausalAttention, PositionTable
 from edgepack.build.models.ranker import Ranker
 
 
 def build_sasrec(
-    catalogue: int, sequence_length: int, *, units: int, blocks: int, dropout: float
+    catalogue: int,
+    sequence_length: int,
+    *,
+    units: int,
+    blocks: int,
+    dropout: float,
+    item_codes: int = 0,
 ) -> Ranker:
     """Builds the model. The shipped graph computes its last block for the last position only.
 
@@ -25,20 +32,15 @@ def build_sasrec(
         units: Width of the item vectors, d.
         blocks: Transformer blocks.
         dropout: Share of activations dropped in training, 0..1.
+        item_codes: Codes an item, or 0 for a vector of its own.
     """
     layers = keras.layers
     history = keras.Input((sequence_length,), dtype="int32", name="history")
-    table = layers.ReversibleEmbedding(
-        catalogue + 1,
-        units,
-        embeddings_initializer=keras.initializers.RandomNormal(0.0, units**-0.5),
-        name="items",
-    )
-    bias = ItemBias(name="item_bias")
+    items = make_item_table(catalogue, units, item_codes)
     present = keras.ops.expand_dims(
         keras.ops.cast(keras.ops.not_equal(history, 0), "float32"), axis=-1
     )
-    state = PositionTable(name="positions")(table(history))
+    state = PositionTable(name="positions")(items.table(history))
     state = layers.Dropout(dropout, name="input_dropout")(state) * present
     for number in range(blocks - 1):
         state = _Block(f"block{number}", units, dropout)(state, state, present)
@@ -46,12 +48,12 @@ def build_sasrec(
     final = layers.LayerNormalization(epsilon=1e-5, name="final_norm")
     every = final(last_block(state, state, present))
     last = final(last_block(state[:, -1:, :], state, present))
-    scores = bias(table(keras.ops.squeeze(last, axis=1), reverse=True))
+    scores = items.scores(keras.ops.squeeze(last, axis=1), history)
     return Ranker(
         inference=keras.Model(history, scores, name="sasrec"),
         hidden=keras.Model(history, every, name="sasrec_every_position"),
-        table=table,
-        bias=bias,
+        table=items.table,
+        bias=items.bias,
     )
 
 

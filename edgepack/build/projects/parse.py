@@ -31,6 +31,8 @@ from edgepack.formats.errors import ConfigError, Problem, did_you_mean
 SYNTHETIC = "synthetic"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_]{0,63}")
+# More would be larger than the vectors they stand for.
+_MOST_ITEM_CODES = 32
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -154,11 +156,22 @@ def _read_architecture(table: _Table) -> tuple[Architecture, dict[str, int | flo
     found: dict[str, int | float] = {}
     for key, default in HYPER_PARAMETERS[architecture].items():
         if isinstance(default, int):
-            found[key] = table.integer(key, default, low=1, high=4096)
+            # What is 0 by default is off, and may be written so.
+            found[key] = table.integer(key, default, low=min(default, 1), high=4096)
         else:
             found[key] = table.number(key, default, low=0.0, high=0.9)
+    _check_item_codes(table, found)
     table.refuse_unknown()
     return architecture, found
+
+
+def _check_item_codes(table: _Table, found: Mapping[str, int | float]) -> None:
+    if found.get("item_codes", 0) > _MOST_ITEM_CODES:
+        table.problem(
+            "item_codes",
+            f"got {found['item_codes']}, expected 0 to {_MOST_ITEM_CODES}",
+            "8 codes are an eighth of the bytes of 64 8-bit numbers; 0 keeps the numbers",
+        )
 
 
 def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:

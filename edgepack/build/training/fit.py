@@ -24,12 +24,15 @@ from edgepack.build.data.ranking import RankingMetrics
 from edgepack.build.data.sequences import Sequences
 from edgepack.build.models.ranker import Ranker, build_ranker
 from edgepack.build.projects.project import Project
+from edgepack.build.training.item_codes import ItemCodes, code_items
 from edgepack.build.training.scoring import Validation
 from edgepack.build.training.steps import Batches, Trainer
 from edgepack.formats.errors import ConfigError
 
 # Share of the learning rate the refit starts with: it continues where a schedule has ended.
 _REFIT_SHARE = 0.25
+#: Passes with item codes in the place of the table.
+_CODED_EPOCHS = 2
 _TASK = "Training"
 
 
@@ -80,19 +83,18 @@ def fit(project: Project, sequences: Sequences, progress: Progress) -> FitResult
     """
     settings = project.training
     make_deterministic(settings.seed)
-    ranker = build_ranker(
-        project.architecture,
-        project.hyper_parameters,
-        catalogue=len(sequences.vocabulary),
-        sequence_length=project.sequence_length,
-    )
+    codes = int(project.hyper_parameters.get("item_codes", 0))
+    ranker = _build(project, sequences, item_codes=0)
     _start_from_popularity(ranker, sequences)
     steps = Batches(ranker, sequences, project, 2).steps()
     trainer = Trainer(ranker, project, len(sequences.vocabulary))
-    progress.start(_TASK, (settings.epochs + settings.refit_epochs) * steps)
+    epochs = settings.epochs + settings.refit_epochs + (_CODED_EPOCHS if codes else 0)
+    progress.start(_TASK, epochs * steps)
     try:
         best, epochs_run = _search(project, ranker, trainer, sequences, progress)
         _refit(project, ranker, trainer, sequences, progress)
+        if codes:
+            ranker = _coded(project, ranker, sequences, progress)
     finally:
         progress.finish(_TASK)
     ranker.finish()
@@ -142,6 +144,59 @@ def _refit(
         loss = _one_epoch(trainer, source, progress)
         _check_loss(project, epoch, loss)
         progress.advance(_TASK, 0, f"refit {epoch}/{settings.refit_epochs}, loss {loss:.3f}")
+
+
+def _build(project: Project, sequences: Sequences, *, item_codes: int) -> Ranker:
+    settings = dict(project.hyper_parameters)
+    if "item_codes" in settings:
+        settings["item_codes"] = item_codes
+    return build_ranker(
+        project.architecture,
+        settings,
+        catalogue=len(sequences.vocabulary),
+        sequence_length=project.sequence_length,
+    )
+
+
+def _coded(project: Project, trained: Ranker, sequences: Sequences, progress: Progress) -> Ranker:
+    """Puts codes in the place of the item table, and lets everything get used to them.
+
+    Codes that are there from the start (of the sessions' factors, as RecJPQ has them) learn
+    far more slowly, and a table that was trained freely shows which items belong together.
+    """
+    if trained.table is None or trained.bias is None:
+        raise AssertionError("only a model with an item table has item codes")
+    ranker = _build(project, sequences, item_codes=int(project.hyper_parameters["item_codes"]))
+    table = np.asarray(trained.table.embeddings)
+    bias = np.asarray(trained.bias.bias)
+    found = code_items(
+        table[1:], bias[1:], sequences.counts(1)[1:], int(project.hyper_parameters["item_codes"])
+    )
+    _take_over(ranker, trained, found)
+    settings = project.training
+    source = Batches(ranker, sequences, project, 1)
+    trainer = Trainer(ranker, project, len(sequences.vocabulary))
+    trainer.plan(settings.learning_rate * _REFIT_SHARE, _CODED_EPOCHS * source.steps())
+    for epoch in range(1, _CODED_EPOCHS + 1):
+        loss = _one_epoch(trainer, source, progress)
+        _check_loss(project, epoch, loss)
+        progress.advance(_TASK, 0, f"item codes {epoch}/{_CODED_EPOCHS}, loss {loss:.3f}")
+    return ranker
+
+
+def _take_over(ranker: Ranker, trained: Ranker, found: ItemCodes) -> None:
+    """Gives a model with codes what one with a table has learnt; layers are found by name."""
+    for own, other in ((ranker.hidden, trained.hidden), (ranker.inference, trained.inference)):
+        if own is None or other is None:
+            raise AssertionError("item codes are for models that learn at every position")
+        for layer in own.layers:
+            if layer.weights and layer is not ranker.table:
+                layer.set_weights(other.get_layer(layer.name).get_weights())
+    if ranker.table is not None:
+        # Padding takes any parts: its vectors are silenced and its score is dropped.
+        ranker.table.item_codes.assign(np.pad(found.codes, ((0, 0), (1, 0))))
+        ranker.table.parts.assign(found.parts)
+        ranker.table.part_scores.assign(found.part_scores)
 
 
 def _check_loss(project: Project, epoch: int, loss: float) -> None:

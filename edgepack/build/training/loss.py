@@ -7,6 +7,7 @@ and Vasilev 2023, arXiv:2309.07602). Not aware of models or data. May be importe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,13 @@ def full_softmax_loss(logits: Any, targets: Any, smoothing: float) -> Any:
     return loss
 
 
-def sampled_softmax_loss(hidden: Any, targets: Any, table: Any, bias: Any, sampled: Any) -> Any:
+def sampled_softmax_loss(
+    hidden: Any,
+    targets: Any,
+    sampled: Any,
+    look_up: Callable[[Any], tuple[Any, Any]],
+    catalogue: int,
+) -> Any:
     """Cross-entropy of the target against a sample of the catalogue.
 
     Each logit is lowered by the log of how often its item is drawn, which makes the expected
@@ -82,9 +89,10 @@ def sampled_softmax_loss(hidden: Any, targets: Any, table: Any, bias: Any, sampl
     Args:
         hidden: float32[n, d].
         targets: int32[n], 1..catalogue.
-        table: float32[catalogue + 1, d].
-        bias: float32[catalogue + 1].
         sampled: int32[s] from `sample_classes`.
+        look_up: Gives float32[n, d] vectors of int32[n] items and float32[n], what is added
+            to their scores: only what is asked for is read and gets a gradient.
+        catalogue: Number of items.
 
     Returns:
         float32[n].
@@ -93,11 +101,13 @@ def sampled_softmax_loss(hidden: Any, targets: Any, table: Any, bias: Any, sampl
     """
     import tensorflow as tf
 
-    catalogue, count = int(table.shape[0]) - 1, int(sampled.shape[0])
-    own = tf.reduce_sum(hidden * tf.gather(table, targets), axis=-1) + tf.gather(bias, targets)
+    count = int(sampled.shape[0])
+    vectors, added = look_up(targets)
+    own = tf.reduce_sum(hidden * vectors, axis=-1) + added
     own -= log_expected_count(targets, catalogue, count)
-    others = tf.matmul(hidden, tf.gather(table, sampled), transpose_b=True)
-    others += tf.gather(bias, sampled) - log_expected_count(sampled, catalogue, count)
+    vectors, added = look_up(sampled)
+    others = tf.matmul(hidden, vectors, transpose_b=True)
+    others += added - log_expected_count(sampled, catalogue, count)
     hit = tf.equal(targets[:, None], sampled[None, :])
     others = tf.where(hit, tf.float32.min / 2, others)
     every = tf.concat([own[:, None], others], axis=1)

@@ -180,15 +180,15 @@ class Trainer:
         asked = tf.where(targets > 0)
         answers = tf.gather_nd(targets, asked)
         ranker = self._ranker
-        if ranker.hidden is None or ranker.table is None or ranker.bias is None:
+        if ranker.hidden is None:
             scores = ranker.inference(history, training=True)
             return _class_loss(tf.gather(scores, asked[:, 0]), answers)
         hidden = tf.gather_nd(ranker.hidden(history, training=True), asked)
         if self._sampled:
-            table = tf.convert_to_tensor(ranker.table.embeddings)
-            bias = tf.convert_to_tensor(ranker.bias.bias)
-            return tf.reduce_mean(sampled_softmax_loss(hidden, answers, table, bias, drawn))
-        logits = ranker.bias(ranker.table(hidden, reverse=True))
+            return tf.reduce_mean(
+                sampled_softmax_loss(hidden, answers, drawn, ranker.look_up, self._catalogue)
+            )
+        logits = ranker.score_all(hidden)
         return tf.reduce_mean(full_softmax_loss(logits, answers, self._smoothing))
 
 

@@ -16,6 +16,7 @@ from edgepack.formats.errors import DeviceError
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.tensors import TensorSpec
 from edgepack.runner.engines.contract import Array, check_inputs
+from edgepack.runner.engines.mapped import give_pages_back
 
 
 class InterpreterEngine:
@@ -40,6 +41,8 @@ class InterpreterEngine:
                 f"{name} {version} cannot load {model_path.name}: {_last_words(error)}",
                 hint="edgepack build checks every operator against the runtime; build it again",
             ) from error
+        # By now XNNPACK has packed the tables; of the file only rows are looked up.
+        give_pages_back(model_path)
         self._interpreter: Any = interpreter
         inputs = interpreter.get_input_details()
         outputs = interpreter.get_output_details()

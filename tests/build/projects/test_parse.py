@@ -55,6 +55,14 @@ def test_an_unknown_architecture_gets_a_suggestion_and_no_guesses_about_its_keys
     assert "did you mean 'sasrec'?" in caught.value.message
 
 
+def test_item_codes_may_be_off_but_not_larger_than_what_they_stand_for() -> None:
+    text = 'name = "s"\nversion = "1"\n[architecture]\nname = "sasrec"\nitem_codes = '
+    assert parse_project(f"{text}0\n", Path("model.toml")).hyper_parameters["item_codes"] == 0
+    assert parse_project(f"{text}8\n", Path("model.toml")).hyper_parameters["item_codes"] == 8
+    with pytest.raises(ConfigError, match="got 33, expected 0 to 32"):
+        parse_project(f"{text}33\n", Path("model.toml"))
+
+
 def test_a_hyper_parameter_of_another_architecture_is_unknown() -> None:
     with pytest.raises(ConfigError, match=r"architecture\.blocks: unknown key"):
         parse(architecture='[architecture]\nname = "gru4rec"\nblocks = 2\n')

@@ -1,0 +1,1 @@
+"""Large catalogues beside what people score them with; see docs/performance.md."""

@@ -1,0 +1,246 @@
+"""Ranks a large catalogue in two stages in a TFLite graph, and spares it a copy of the scores.
+
+One top-k looks at a million scores one by one; the largest of each stretch of 64 is found with
+vector instructions, and only the best stretches are looked at. The answer is the same, ties
+included: an item outside the best k stretches has k better ones before it, one in each.
+
+Before the top-k the graph cuts off padding's score, a copy of all others. Where the scores come
+out of one product, padding gets a score that never wins instead, and the product gets as many
+such rows as fill up the last stretch. Imports LiteRT's schema; used by `tflite`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from edgepack.build.convert.tflite_file import constant, operator_name
+
+#: Scores of which only the largest is looked at first.
+STRETCH: Final = 64
+#: Fewer are ranked as quickly in one stage.
+LEAST_ITEMS: Final = 16_384
+#: Below any score; not infinite, because a product's clamp would make it the lowest float.
+_NEVER: Final = np.float32(-1e30)
+
+_FLOAT, _INT = schema.TensorType.FLOAT32, schema.TensorType.INT32
+
+
+def stage_top_k(model: Any, least_items: int = LEAST_ITEMS) -> int:
+    """Replaces each top-k over one long row of float scores by one in two stages.
+
+    Args:
+        model: A ModelT, changed in place.
+        least_items: A top-k of fewer scores is left alone.
+
+    Returns:
+        How many were replaced.
+    """
+    graph = model.subgraphs[0]
+    replaced = 0
+    for operator in [each for each in graph.operators if operator_name(model, each) == "TOPK_V2"]:
+        scores = graph.tensors[operator.inputs[0]]
+        counted = constant(model, graph.tensors[operator.inputs[1]])
+        shape = [int(n) for n in scores.shape]
+        if counted is None or scores.type != _FLOAT or len(shape) != 2:  # noqa: PLR2004 - a matrix
+            continue
+        k = int(counted.reshape(-1)[0])
+        if shape[0] != 1 or shape[1] < least_items or shape[1] < k * STRETCH:
+            continue
+        _Stages(model, operator, k).replace()
+        replaced += 1
+    return replaced
+
+
+class _Stages:
+    """Rewrites the graph around one top-k."""
+
+    def __init__(self, model: Any, operator: Any, k: int) -> None:
+        self._model = model
+        self._graph = model.subgraphs[0]
+        self._operator = operator
+        self._k = k
+        self._new: list[Any] = []
+
+    def replace(self) -> None:
+        source = int(self._operator.inputs[0])
+        best, at = (int(i) for i in self._operator.outputs)
+        count = int(self._graph.tensors[source].shape[1])
+        whole = self._with_padding(source)
+        first = 0
+        if whole is not None:
+            source, count, first = whole, int(self._graph.tensors[whole].shape[1]), 1
+        elif count % STRETCH:
+            source, count = self._filled_up(source, count)
+        rows = count // STRETCH
+        table = self._tensor([rows, STRETCH], _FLOAT)
+        self._reshape(source, table)
+        largest = self._tensor([rows], _FLOAT)
+        self._add("REDUCE_MAX", [table, self._constant([1])], [largest], schema.ReducerOptionsT())
+        stretches = self._best_stretches(largest)
+        scores = self._tensor([self._k, STRETCH], _FLOAT)
+        self._add("GATHER", [table, stretches], [scores], schema.GatherOptionsT())
+        flat = self._tensor([1, self._k * STRETCH], _FLOAT)
+        self._reshape(scores, flat)
+        place = self._tensor([1, self._k], _INT)
+        self._top_k(flat, best, place)
+        self._items(stretches, place, at, first)
+        position = self._graph.operators.index(self._operator)
+        self._graph.operators[position : position + 1] = self._new
+
+    def _best_stretches(self, largest: int) -> int:
+        """int32[k]: the stretches with the largest scores, in their own order for ties."""
+        unsorted, up, down = (self._tensor([self._k], _INT) for _ in range(3))
+        self._top_k(largest, self._tensor([self._k], _FLOAT), unsorted)
+        self._add("NEG", [unsorted], [up], schema.NegOptionsT())
+        self._top_k(up, down, self._tensor([self._k], _INT))
+        ascending = self._tensor([self._k], _INT)
+        self._add("NEG", [down], [ascending], schema.NegOptionsT())
+        return ascending
+
+    def _items(self, stretches: int, place: int, at: int, first: int) -> None:
+        """Where the winners were: a stretch's start, and the place in it."""
+        starts, shift = (self._tensor([self._k], _INT) for _ in range(2))
+        self._add("MUL", [stretches, self._constant([STRETCH])], [starts], schema.MulOptionsT())
+        taken = np.arange(self._k) * STRETCH + first
+        self._add("SUB", [starts, self._constant(taken)], [shift], schema.SubOptionsT())
+        number, moved = (self._tensor([1, self._k], _INT) for _ in range(2))
+        divided = [place, self._constant([STRETCH])]
+        self._add("FLOOR_DIV", divided, [number], schema.FloorDivOptionsT())
+        self._add("GATHER", [shift, number], [moved], schema.GatherOptionsT())
+        self._add("ADD", [place, moved], [at], schema.AddOptionsT())
+
+    def _with_padding(self, source: int) -> int | None:
+        """Makes padding's score one that never wins; returns all scores, or None.
+
+        Only where the scores are one product's with a constant table, and nothing else reads
+        them. The product gets rows up to a whole number of stretches.
+        """
+        cut = self._maker(source)
+        if cut is None or not self._cuts_first(cut):
+            return None
+        product = self._maker(int(cut.inputs[0]))
+        if product is None or operator_name(self._model, product) != "FULLY_CONNECTED":
+            return None
+        readers = [op for op in self._graph.operators if cut.inputs[0] in op.inputs]
+        weights = self._graph.tensors[product.inputs[1]]
+        table = constant(self._model, weights)
+        bias = self._bias(product)
+        if len(readers) != 1 or table is None or bias is None or self._is_output(source):
+            return None
+        more = -len(table) % STRETCH
+        self._fill(weights, np.pad(table, ((0, more), (0, 0))))
+        _more_scales(weights.quantization, more)
+        bias[0] = _NEVER
+        inputs = np.array([*product.inputs, -1][:3], dtype=np.int32)
+        inputs[2] = self._constant(np.pad(bias, (0, more), constant_values=_NEVER), _FLOAT)
+        product.inputs = inputs
+        scores = self._graph.tensors[cut.inputs[0]]
+        scores.shape = np.array([1, len(table) + more], dtype=np.int32)
+        scores.shapeSignature = None
+        self._graph.operators.remove(cut)
+        return int(cut.inputs[0])
+
+    def _cuts_first(self, operator: Any) -> bool:
+        """Whether it is `scores[:, 1:]`."""
+        if operator_name(self._model, operator) != "STRIDED_SLICE":
+            return False
+        begin = constant(self._model, self._graph.tensors[operator.inputs[1]])
+        steps = constant(self._model, self._graph.tensors[operator.inputs[3]])
+        before = self._graph.tensors[operator.inputs[0]].shape
+        after = self._graph.tensors[operator.outputs[0]].shape
+        return (
+            begin is not None
+            and steps is not None
+            and begin.reshape(-1)[1] == 1
+            and (steps == 1).all()
+            and list(after) == [1, before[-1] - 1]
+        )
+
+    def _bias(self, product: Any) -> npt.NDArray[np.float32] | None:
+        """What the product adds, float32[rows], a copy; zeros where it adds nothing."""
+        rows = int(self._graph.tensors[product.outputs[0]].shape[-1])
+        place = int(product.inputs[2]) if len(product.inputs) > 2 else -1  # noqa: PLR2004 - the bias
+        if place < 0:
+            return np.zeros(rows, dtype=np.float32)
+        tensor = self._graph.tensors[place]
+        values = constant(self._model, tensor) if tensor.type == _FLOAT else None
+        return None if values is None else values.reshape(-1).copy()
+
+    def _filled_up(self, source: int, count: int) -> tuple[int, int]:
+        more = -count % STRETCH
+        out = self._tensor([1, count + more], _FLOAT)
+        around = self._constant(np.array([[0, 0], [0, more]]))
+        never = self._constant(np.array(_NEVER), _FLOAT)
+        self._add("PADV2", [source, around, never], [out], schema.PadV2OptionsT())
+        return out, count + more
+
+    def _top_k(self, source: int, best: int, at: int) -> None:
+        k = self._constant(np.array(self._k))
+        self._add("TOPK_V2", [source, k], [best, at], schema.TopKV2OptionsT())
+
+    def _reshape(self, source: int, target: int) -> None:
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(self._graph.tensors[target].shape, dtype=np.int32)
+        self._add("RESHAPE", [source, self._constant(options.newShape)], [target], options)
+
+    def _add(self, name: str, inputs: list[int], outputs: list[int], options: Any) -> None:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, name))
+        operator.inputs = np.array(inputs, dtype=np.int32)
+        operator.outputs = np.array(outputs, dtype=np.int32)
+        kind = type(options).__name__.removesuffix("T")
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+        operator.builtinOptions = options
+        self._new.append(operator)
+
+    def _code(self, builtin: int) -> int:
+        for index, each in enumerate(self._model.operatorCodes):
+            if max(each.builtinCode, each.deprecatedBuiltinCode) == builtin and each.version == 1:
+                return index
+        code = schema.OperatorCodeT()
+        # The older field has one byte; what does not fit says so there.
+        code.builtinCode, code.version = builtin, 1
+        code.deprecatedBuiltinCode = min(builtin, _PLACEHOLDER)
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1
+
+    def _tensor(self, shape: list[int], kind: int) -> int:
+        tensor = schema.TensorT()
+        tensor.shape, tensor.type, tensor.name = np.array(shape, dtype=np.int32), kind, b""
+        tensor.buffer, tensor.quantization = 0, schema.QuantizationParametersT()
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _constant(self, values: Any, kind: int = _INT) -> int:
+        array = np.asarray(values, dtype=np.float32 if kind == _FLOAT else np.int32)
+        place = self._tensor(list(array.shape), kind)
+        self._fill(self._graph.tensors[place], array)
+        return place
+
+    def _fill(self, tensor: Any, values: npt.NDArray[Any]) -> None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
+        self._model.buffers.append(buffer)
+        tensor.buffer = len(self._model.buffers) - 1
+        tensor.shape = np.array(values.shape, dtype=np.int32)
+
+    def _maker(self, place: int) -> Any | None:
+        return next((op for op in self._graph.operators if place in op.outputs), None)
+
+    def _is_output(self, place: int) -> bool:
+        return place in self._graph.outputs
+
+
+#: Source: `BuiltinOperator_PLACEHOLDER_FOR_GREATER_OP_CODES` in the schema.
+_PLACEHOLDER: Final = 127
+
+
+def _more_scales(quantization: Any, more: int) -> None:
+    """A table with a scale for each row needs one for each new row."""
+    if quantization is not None and quantization.scale is not None and len(quantization.scale) > 1:
+        quantization.scale = np.pad(quantization.scale, (0, more), constant_values=1.0)
+        quantization.zeroPoint = np.pad(quantization.zeroPoint, (0, more))
