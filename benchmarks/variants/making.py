@@ -169,12 +169,14 @@ def olive(folder: Path, program: Path) -> None:
         folder: Where the exported files are.
         program: The command `olive` of an environment with `olive-ai==0.13.0`.
     """
+    folder, program = folder.absolute(), program.absolute()
     for name in MODELS:
         out = folder / f"{name}.olive"
         command = [program, "auto-opt", "--model_name_or_path", folder / f"{name}.exported.onnx"]
         command += ["--device", "cpu", "--provider", "CPUExecutionProvider", "--precision", "int8"]
         command += ["--disable_telemetry"]
-        subprocess.run([*map(str, command), "--output_path", str(out)], check=True)
+        # Olive leaves a cache of megabytes in the folder it is started in.
+        subprocess.run([*map(str, command), "--output_path", str(out)], check=True, cwd=folder)
         made = max(out.rglob("*.onnx"), key=lambda each: each.stat().st_mtime)
         (folder / f"{name}.olive.onnx").write_bytes(made.read_bytes())
 
