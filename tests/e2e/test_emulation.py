@@ -9,10 +9,12 @@ import pytest
 
 from edgepack.build.cache import Cache
 from edgepack.build.emulate import (
+    Bind,
     Root,
     Verification,
     VerifyStatus,
     make_root,
+    run_in_root,
     verify_on_target,
 )
 from edgepack.build.targets import Runtime, Target, load_target, make_site
@@ -67,6 +69,36 @@ def test_the_smallest_runtime_runs_as_a_cortex_a72(
     runtime = target.runtime("tflite-runtime")
     verdict = _verify(target, runtime, arm_root, own_cache, models[Format.TFLITE], tmp_path)
     assert verdict.status is VerifyStatus.RUNS, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime_name", "module"),
+    [
+        ("arm64", "litert", "ai_edge_litert"),
+        ("arm64-tiny", "tflite-runtime", "tflite_runtime"),
+        ("cpu", "litert", "ai_edge_litert"),
+    ],
+)
+def test_a_runtime_computes_in_the_root_by_the_kernels_that_it_uses_on_a_box(
+    name: str, runtime_name: str, module: str, own_cache: Cache, models: dict[Format, Path]
+) -> None:
+    target = load_target(name)
+    root = make_root(target, own_cache)
+    site = make_site(target, target.runtime(runtime_name), own_cache)
+    program = (
+        f"import sys; sys.path.insert(0, '/mnt/site'); from {module} import interpreter; "
+        "interpreter.Interpreter('/mnt/models/double.tflite').allocate_tensors()"
+    )
+    done = run_in_root(
+        root,
+        ["python3", "-I", "-S", "-B", "-c", program],
+        binds=[Bind(site.path, "site"), Bind(models[Format.TFLITE].parent, "models")],
+        cpu_model=target.qemu_model,
+        timeout_s=120,
+    )
+    assert done.ok, done.stderr
+    assert "XNNPACK delegate" in done.stderr
+    assert "cpuinfo" not in done.stderr
 
 
 def test_onnxruntime_1_21_is_refused_for_a_cortex_a72_as_an_illegal_instruction(

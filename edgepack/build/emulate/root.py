@@ -26,11 +26,17 @@ from edgepack.formats.errors import MissingToolError, Problem
 PACKAGES: Final = ("python3", "python3-minimal", "libstdc++6", "ca-certificates")
 #: Folders that no program reads, and devices, which only root could make.
 _LEFT_OUT: Final = ("./dev/*", "./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
+#: The processors of a box, as sysfs lists them. Without these files cpuinfo gives up, and with it
+#: XNNPACK: the runtimes then compute by kernels that they use on no box. The host's own are no
+#: substitute: an ARM program that reads an x86 machine's topology crashes.
+#: Source: the kernel's Documentation/ABI/testing/sysfs-devices-system-cpu; a Raspberry Pi has four.
+_CPU_FOLDER: Final = "sys/devices/system/cpu"
+_CPU_LISTS: Final = {"possible": "0-3\n", "present": "0-3\n", "online": "0-3\n"}
 #: Where the sandbox mounts things.
 _MOUNT_POINTS: Final = ("dev", "mnt", "proc", "run", "tmp")
 #: A root takes 6 s with a near mirror.
 _TIMEOUT_S: Final = 900.0
-_LAYOUT_VERSION: Final = 1
+_LAYOUT_VERSION: Final = 2
 
 
 class RootUnavailableError(MissingToolError):
@@ -144,6 +150,9 @@ def _bootstrap(target: Target, sources: Sequence[str], draft: Path) -> None:
     archive.unlink()
     for name in _MOUNT_POINTS:
         (root / name).mkdir(exist_ok=True)
+    (root / _CPU_FOLDER).mkdir(parents=True, exist_ok=True)
+    for name, processors in _CPU_LISTS.items():
+        (root / _CPU_FOLDER / name).write_text(processors, encoding="ascii")
 
 
 def _explain(result: ChildResult, target: Target) -> Problem:

@@ -101,7 +101,7 @@ def bubblewrap_command(
     """Returns the command that runs a program with bubblewrap.
 
     The host's /sys is left out on purpose: an ARM program that reads an x86 machine's
-    topology there does what it would do on no device.
+    topology there does what it would do on no device. The root has a small one of its own.
     """
     command = ["bwrap", "--ro-bind", str(root.path), "/", "--dev", "/dev", "--proc", "/proc"]
     for folder in ("/tmp", "/run", str(MOUNT_BASE)):  # noqa: S108 - mount points inside
