@@ -128,10 +128,10 @@ def test_a_base_without_python_is_named(maker: Maker, image_registry: str, tmp_p
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for a base and for no image."""
+    """A file system with room for a base and what is put on it, and not for the image of both."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=112m", "tmpfs", str(place)]
     done = subprocess.run(command, check=False, capture_output=True)
     if done.returncode != 0 and not os.environ.get("CI"):
         pytest.skip("no file system can be mounted here")
@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_no_image(
     assert not list(tmp_path.glob("*image*"))
     shutil.rmtree(small_disk / "storage", ignore_errors=True)
     # Where the build is prepared and finished.
-    (small_disk / "filler").write_bytes(bytes(60_000_000))
+    (small_disk / "filler").write_bytes(bytes(105_000_000))
     done = maker.make("--output", f"oci:{tmp_path / 'image'}", TMPDIR=str(small_disk))
     assert done.status == 10, done.stderr
     assert "space" in done.stderr
