@@ -96,7 +96,8 @@ def make_site(target: Target, runtime: Runtime, cache: Cache) -> Site:
         each for each in locked if each.external and each.name not in CUDA_DISTRIBUTIONS
     )
     path = _unpacked(target, runtime, packed, cache)
-    external_path = _unpacked(target, runtime, outside, cache) if outside else None
+    # The box brings these, and nobody shortens them there.
+    external_path = _unpacked(target, runtime, outside, cache, whole=True) if outside else None
     files = sorted(each for each in path.rglob("*") if each.is_file())
     sizes = {str(each.relative_to(path)): each.stat().st_size for each in files}
     return Site(
@@ -109,13 +110,18 @@ def make_site(target: Target, runtime: Runtime, cache: Cache) -> Site:
 
 
 def _unpacked(
-    target: Target, runtime: Runtime, wheels: tuple[LockedWheel, ...], cache: Cache
+    target: Target,
+    runtime: Runtime,
+    wheels: tuple[LockedWheel, ...],
+    cache: Cache,
+    *,
+    whole: bool = False,
 ) -> Path:
     key = {
         "wheels": [f"{each.filename} {each.sha256}" for each in wheels],
         "prune": list(runtime.prune),
         "hollow": list(runtime.hollow),
-        "trim": _TRIM_VERSION,
+        "trim": None if whole else _TRIM_VERSION,
     }
 
     def make(draft: Path) -> None:
@@ -123,7 +129,8 @@ def _unpacked(
         site.mkdir()
         work.mkdir()
         unpack_wheels(target, runtime, wheels, site, work)
-        trim_site(site, runtime.prune, runtime.hollow)
+        if not whole:
+            trim_site(site, runtime.prune, runtime.hollow)
         (work / "requirements.txt").unlink()
         work.rmdir()
 
