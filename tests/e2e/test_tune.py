@@ -293,7 +293,9 @@ def test_two_machines_are_never_in_one_ranking(
         command = (*_WHAT, "--rounds", "8", "--dask", address, "--out", tmp_path / "out", "--json")
         ended = run_cli(*command, cwd=workshop.folder)
     assert ended.status == 0, ended.stderr + (tmp_path / "log").read_text()
-    first, second = parse_tuning(ended.stdout.encode(), what="printed").machines
+    machines = parse_tuning(ended.stdout.encode(), what="printed").machines
+    assert len(machines) == 2, ended.stderr + (tmp_path / "log").read_text()
+    first, second = machines
     assert first.machine.key != second.machine.key
     by_cores = {each.machine.device.cores_allowed: each for each in (first, second)}
     assert set(by_cores) == {cores, 1}
