@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from edgepack.build.explain.onnx_pair import OnnxPair
+from edgepack.build.explain.onnx_pair import PASSING, OnnxPair
 
 _OWN: Final = "variant/"
 _CAST: Final = "as_variant/"
+_PASSED: Final = "passed/"
 
 
 def mix(pair: OnnxPair, quantised: Collection[int]) -> Any:
@@ -129,7 +130,8 @@ class _Mixing:
         if _OWN + back in self._done:
             return _OWN + back
         self._done.add(_OWN + back)
-        for node, source in ((quantise, name), (dequantise, _OWN + quantise.output[0])):
+        first = self._passed_on(name)
+        for node, source in ((quantise, first), (dequantise, _OWN + quantise.output[0])):
             new = type(node)()
             new.CopyFrom(node)
             new.name = _OWN + node.name
@@ -139,6 +141,33 @@ class _Mixing:
             new.output[0] = _OWN + node.output[0]
             self._nodes.append(new)
         return _OWN + back
+
+    def _passed_on(self, name: str) -> str:
+        """Returns what a reader's rounding of a value starts from.
+
+        A node that hands integers on, between a float maker and a quantised reader, was rounded
+        before it as well as behind it; both roundings are that reader's.
+        """
+        number = self._pair.variant_makers.get(name)
+        if number is None or self._is_chosen(name):
+            return name
+        node = self._pair.variant.graph.node[number]
+        before = self._rounded_of.get(node.input[0]) if node.op_type in PASSING else None
+        # A chosen maker has had its value rounded for every reader already.
+        if before is None or self._is_chosen(before):
+            return name
+        written = _PASSED + name
+        if written not in self._done:
+            self._done.add(written)
+            new = type(node)()
+            new.CopyFrom(node)
+            new.name = _PASSED + node.name
+            new.input[0] = self._take_rounded(before)
+            for i, read in enumerate(node.input[1:], 1):
+                new.input[i] = self._read_own(read)
+            new.output[0] = written
+            self._nodes.append(new)
+        return written
 
     def _as_variant(self, name: str) -> str:
         """Returns a value of the twin in the type the variant has it in."""

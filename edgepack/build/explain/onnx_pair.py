@@ -17,7 +17,7 @@ from edgepack.build.explain.naming import layer_names
 #: What a value is written in and read from; their other inputs are scale and zero point.
 _ROUNDING: Final = ("QuantizeLinear", "DequantizeLinear")
 #: Nodes that hand integers on as they are: what they read was rounded by its maker.
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Identity", "Split"}
 )
 _FLOAT, _HALF = 1, 10
@@ -112,7 +112,7 @@ class OnnxPair:
                 return True
             if any(self._reads_constant(each) for each in behind):
                 return True
-        if node.op_type in _PASSING:
+        if node.op_type in PASSING:
             return False
         # A product of two computed values: quantised where all it reads was rounded.
         last = self.variant.graph.node[self.variant_makers[node.output[0]]]
