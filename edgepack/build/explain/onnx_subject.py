@@ -153,7 +153,7 @@ class OnnxSubject:
 
     def _grid(self, node: Any) -> Grid | None:
         scale = self._constant(node.input[1])
-        zero = self._constant(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004
+        zero = self._constant(node.input[2]) if len(node.input) > 2 else None  # noqa: PLR2004 - optional
         if scale is None:
             return None
         scale = scale.astype(np.float64).reshape(-1)

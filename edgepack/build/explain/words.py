@@ -72,7 +72,7 @@ def growth(size_bytes: int) -> str:
     """Says what a file's size does, such as `grows by 4.1 kB`."""
     verb = "grows" if size_bytes >= 0 else "shrinks"
     size = abs(size_bytes)
-    return f"{verb} by {size / 1000:.1f} kB" if size >= 1000 else f"{verb} by {size} bytes"  # noqa: PLR2004
+    return f"{verb} by {size / 1000:.1f} kB" if size >= 1000 else f"{verb} by {size} bytes"  # noqa: PLR2004 - a kB
 
 
 def _gain(row: LayerRow, found: Explanation) -> str:
