@@ -26,7 +26,7 @@ _COMPARE = """
 import json
 import keras
 import numpy as np
-from edgepack.build.convert.recurrent import project_first, repeated_weights
+from edgepack.build.convert.recurrent import project_first, repeated_weights, rest_weights
 
 layers = keras.layers
 keras.utils.set_random_seed(3)
@@ -58,6 +58,11 @@ for name, layer in {
         pairs = zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True)
         errors += [float(np.abs(one - two).max()) for one, two in pairs]
     found[name] = [changed, repeated_weights([layer]), max(errors)]
+table = keras.Sequential(
+    [keras.Input((7,)), layers.Embedding(50, 5), layers.GRU(6), layers.Dense(2)]
+)
+project_first(table.layers)
+found["rest"] = rest_weights(table.layers)
 print(json.dumps(found))
 """
 
@@ -90,6 +95,8 @@ def _run(program: str, *arguments: str) -> str:
 
 def test_inputs_multiplied_first_give_the_same_states() -> None:
     found = json.loads(_run(_COMPARE).splitlines()[-1])
+    # A GRU's kernel and bias and the classes; of the table only rows are read.
+    assert found.pop("rest") == 5 * 18 + 2 * 18 + 6 * 2 + 2
     # Sums of a dozen float32 products in another order, over seven steps.
     assert {name: error for name, (_, _, error) in found.items() if error > 1e-5} == {}
     left = {name for name, (changed, _, _) in found.items() if not changed}

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.recipes import UNROLL_MOST_STEPS, Form
-from edgepack.build.convert.recurrent import project_first, repeated_weights
+from edgepack.build.convert.recurrent import project_first, repeated_weights, rest_weights
 from edgepack.build.convert.source import Source, load_source
 from edgepack.formats.tensors import TensorSpec
 
@@ -44,6 +44,7 @@ def write_graphs(job: Job) -> Outcome:
         outputs=outputs,
         recurrent_steps=steps,
         repeated_weights=repeated_weights(source.recurrent_layers),
+        rest_weights=rest_weights(source.layers),
     )
 
 

@@ -90,6 +90,7 @@ class Outcome:
         notes: How it was done, where there was a choice.
         recurrent_steps: Steps of the longest recurrent layer; 0 when there is none.
         repeated_weights: Weights that every step multiplies, of all recurrent layers together.
+        rest_weights: The other weights that a call reads from end to end.
     """
 
     failure: str | None = None
@@ -98,6 +99,7 @@ class Outcome:
     notes: str = ""
     recurrent_steps: int = 0
     repeated_weights: int = 0
+    rest_weights: int = 0
 
     def write(self, folder: Path) -> None:
         """Writes `outcome.json` into a job's directory."""
@@ -108,6 +110,7 @@ class Outcome:
             "notes": self.notes,
             "recurrent_steps": self.recurrent_steps,
             "repeated_weights": self.repeated_weights,
+            "rest_weights": self.rest_weights,
         }
         (folder / _OUTCOME).write_text(json.dumps(value))
 
@@ -125,6 +128,7 @@ class Outcome:
             notes=value["notes"],
             recurrent_steps=value["recurrent_steps"],
             repeated_weights=value["repeated_weights"],
+            rest_weights=value["rest_weights"],
         )
 
 

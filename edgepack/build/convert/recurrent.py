@@ -59,6 +59,30 @@ def repeated_weights(layers: Sequence[Any]) -> int:
     return total
 
 
+def rest_weights(layers: Sequence[Any]) -> int:
+    """Counts the weights beside those of `repeated_weights` that a call reads from end to end.
+
+    Of a table that is only looked up a call reads some rows; one that is also scored against is
+    another kind of layer.
+
+    Args:
+        layers: All Keras layers of a model, built; after `project_first`.
+    """
+    import keras
+
+    tables = {
+        id(each)
+        for layer in layers
+        if type(layer) is keras.layers.Embedding
+        for each in layer.weights
+    }
+    # A layer and what it is wrapped in have the same weights.
+    sizes = {id(each): math.prod(each.shape) for layer in layers for each in layer.weights}
+    read = sum(int(size) for key, size in sizes.items() if key not in tables)
+    steps = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    return read - repeated_weights(steps)
+
+
 def _projected_loop(
     self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool = False
 ) -> Any:

@@ -209,7 +209,8 @@ class _Conversion:
             return ConvertedVariant(spec, None, failure=error.message, needs=needs)
         failures: dict[Form, str] = {}
         fresh = False
-        for form in ladder(spec, graph.recurrent_steps, graph.repeated_weights):
+        weights = (graph.repeated_weights, graph.rest_weights)
+        for form in ladder(spec, graph.recurrent_steps, *weights):
             key = self._variant_key(spec, form, needs)
             fresh = fresh or self._cache.find("variant", key) is None
             found = self._try_rung(spec, form, key, needs)
