@@ -85,7 +85,8 @@ def _convert(folder: Path, keras_file: Path, samples: Path, spec: VariantSpec) -
         if outcome is None:
             outcome = write_graphs(Job(JobKind.GRAPH, keras_file, graph, samples, GRAPH_TOP_K))
             outcome.write(graph)
-        form = ladder(spec, outcome.recurrent_steps)[0]
+        weights = (outcome.repeated_weights, outcome.rest_weights)
+        form = ladder(spec, outcome.recurrent_steps, *weights)[0]
         write_tflite(
             Job(JobKind.TFLITE, graph / form, folder, samples, GRAPH_TOP_K, form=form, spec=spec)
         )

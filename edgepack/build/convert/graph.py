@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.recipes import UNROLL_MOST_STEPS, Form
+from edgepack.build.convert.recurrent import project_first, repeated_weights, rest_weights
 from edgepack.build.convert.source import Source, load_source
 from edgepack.formats.tensors import TensorSpec
 
@@ -22,7 +23,8 @@ def write_graphs(job: Job) -> Outcome:
     """Writes every form a model has into `job.out/<form>`.
 
     Returns:
-        The finished graph's inputs and outputs, and how many steps it goes through.
+        The finished graph's inputs and outputs, how many steps it goes through and how much
+        every step multiplies.
 
     Raises:
         ConversionError: The model cannot be read.
@@ -31,12 +33,19 @@ def write_graphs(job: Job) -> Outcome:
     steps = source.recurrent_steps
     if steps == 0:
         outputs = _save(source, job.out / Form.PLAIN)
-    else:
-        outputs = _save(source, job.out / Form.ROLLED)
-        if steps <= UNROLL_MOST_STEPS:
-            unroll(source)
-            _save(source, job.out / Form.UNROLLED)
-    return Outcome(inputs=source.inputs, outputs=outputs, recurrent_steps=steps)
+        return Outcome(inputs=source.inputs, outputs=outputs)
+    project_first(source.recurrent_layers)
+    outputs = _save(source, job.out / Form.ROLLED)
+    if steps <= UNROLL_MOST_STEPS:
+        unroll(source)
+        _save(source, job.out / Form.UNROLLED)
+    return Outcome(
+        inputs=source.inputs,
+        outputs=outputs,
+        recurrent_steps=steps,
+        repeated_weights=repeated_weights(source.recurrent_layers),
+        rest_weights=rest_weights(source.layers),
+    )
 
 
 def unroll(source: Source) -> None:

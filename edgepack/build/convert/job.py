@@ -89,6 +89,8 @@ class Outcome:
         outputs: Its outputs in file order.
         notes: How it was done, where there was a choice.
         recurrent_steps: Steps of the longest recurrent layer; 0 when there is none.
+        repeated_weights: Weights that every step multiplies, of all recurrent layers together.
+        rest_weights: The other weights that a call reads from end to end.
     """
 
     failure: str | None = None
@@ -96,6 +98,8 @@ class Outcome:
     outputs: tuple[TensorSpec, ...] = ()
     notes: str = ""
     recurrent_steps: int = 0
+    repeated_weights: int = 0
+    rest_weights: int = 0
 
     def write(self, folder: Path) -> None:
         """Writes `outcome.json` into a job's directory."""
@@ -105,6 +109,8 @@ class Outcome:
             "outputs": [each.to_json() for each in self.outputs],
             "notes": self.notes,
             "recurrent_steps": self.recurrent_steps,
+            "repeated_weights": self.repeated_weights,
+            "rest_weights": self.rest_weights,
         }
         (folder / _OUTCOME).write_text(json.dumps(value))
 
@@ -121,6 +127,8 @@ class Outcome:
             outputs=tuple(TensorSpec.from_json(each, where="outputs") for each in value["outputs"]),
             notes=value["notes"],
             recurrent_steps=value["recurrent_steps"],
+            repeated_weights=value["repeated_weights"],
+            rest_weights=value["rest_weights"],
         )
 
 

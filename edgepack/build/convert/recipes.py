@@ -13,11 +13,24 @@ from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.formats.variants import Format, Precision, VariantSpec
 
 #: Raised when the same inputs give other bytes than before, so that caches forget those.
-RECIPE_VERSION: Final = 9
+RECIPE_VERSION: Final = 10
 
-#: Up to here the unrolled form is tried first where both work: it is about twice as fast as
-#: a loop, and every step adds some 2 kB to the file.
+#: Beyond this many steps the operators of an unrolled layer weigh more in the file than they
+#: save in time: 1.4 to 2.5 kB a step and layer.
 UNROLL_FIRST_STEPS: Final = 64
+#: Bytes of a model up to which the unrolled form is tried first: all copies of the weights and
+#: what else a call reads from end to end. XNNPACK packs each copy apart, so that beyond a core's
+#: cache they come from memory at every call.
+#: Source: benchmarks/variants/forms.py, GRU, LSTM and both directions, 10 to 50 steps, 32 to 256
+#: wide: with 2 MB of level 2 cache a core, every layer of up to 1.3 MB was quicker unrolled (up
+#: to 1.0 MB in 0.32 to 0.65 of the loop's time) and every one from 1.6 MB on as a loop. A
+#: Cortex-A72 has 1 MB.
+UNROLL_FIRST_BYTES: Final = 1_000_000
+#: Copies of so few bytes are unrolled whatever else the model reads: out of the cache they take
+#: 1.0 to 1.25 of the loop's time, in it less than half. Source: the same with `--cold`.
+UNROLL_ALWAYS_BYTES: Final = 250_000
+#: XNNPACK unpacks float16 weights to float32.
+_FLOAT_BYTES: Final = 4
 #: Beyond this an unrolled graph takes the converter minutes and the file megabytes.
 UNROLL_MOST_STEPS: Final = 256
 
@@ -34,12 +47,16 @@ class Form(StrEnum):
     NATIVE = "native"
 
 
-def ladder(spec: VariantSpec, recurrent_steps: int) -> tuple[Form, ...]:
+def ladder(
+    spec: VariantSpec, recurrent_steps: int, repeated_weights: int = 0, rest_weights: int = 0
+) -> tuple[Form, ...]:
     """Returns the forms to try for a variant, best first.
 
     Args:
         spec: Which variant.
         recurrent_steps: Steps of the longest recurrent layer; 0 when there is none.
+        repeated_weights: Weights that every step multiplies, of all recurrent layers together.
+        rest_weights: The other weights that a call reads from end to end.
 
     Returns:
         At least one form.
@@ -50,13 +67,33 @@ def ladder(spec: VariantSpec, recurrent_steps: int) -> tuple[Form, ...]:
         return (Form.PLAIN,)
     if recurrent_steps > UNROLL_MOST_STEPS:
         return (Form.ROLLED,)
-    if spec.precision in (Precision.FP32, Precision.FP16):
-        return (Form.ROLLED, Form.UNROLLED)
     # The calibrator dies of SIGSEGV on a loop (tensorflow#41305, #76672), so static int8 has
     # the loop only as a last resort.
-    if spec.precision is Precision.STATIC_INT8 or recurrent_steps <= UNROLL_FIRST_STEPS:
+    if spec.precision is Precision.STATIC_INT8:
+        return (Form.UNROLLED, Form.ROLLED)
+    if unrolled_is_faster(spec.precision, recurrent_steps, repeated_weights, rest_weights):
         return (Form.UNROLLED, Form.ROLLED)
     return (Form.ROLLED, Form.UNROLLED)
+
+
+def unrolled_is_faster(
+    precision: Precision, recurrent_steps: int, repeated_weights: int, rest_weights: int = 0
+) -> bool:
+    """Says by what was measured whether a copy of the cell for each step beats a loop.
+
+    Args:
+        precision: Of a TFLite variant.
+        recurrent_steps: Steps of the longest recurrent layer.
+        repeated_weights: Weights that every step multiplies, of all recurrent layers together.
+        rest_weights: The other weights that a call reads from end to end.
+    """
+    floats = precision in (Precision.FP32, Precision.FP16)
+    weight_bytes = _FLOAT_BYTES if floats else 1
+    copied_bytes = recurrent_steps * repeated_weights * weight_bytes
+    if recurrent_steps > UNROLL_FIRST_STEPS:
+        return False
+    read_bytes = copied_bytes + rest_weights * weight_bytes
+    return copied_bytes <= UNROLL_ALWAYS_BYTES or read_bytes <= UNROLL_FIRST_BYTES
 
 
 def rounds_by_batch(spec: VariantSpec) -> bool:

@@ -204,12 +204,13 @@ class _Conversion:
         if spec.format is Format.TFLITE and not _is_keras(self._model):
             return ConvertedVariant(spec, None, failure=_NO_WAY_TO_TFLITE)
         try:
-            steps = self.graph()[1].recurrent_steps if _is_keras(self._model) else 0
+            graph = self.graph()[1] if _is_keras(self._model) else Outcome()
         except ConversionError as error:
             return ConvertedVariant(spec, None, failure=error.message, needs=needs)
         failures: dict[Form, str] = {}
         fresh = False
-        for form in ladder(spec, steps):
+        weights = (graph.repeated_weights, graph.rest_weights)
+        for form in ladder(spec, graph.recurrent_steps, *weights):
             key = self._variant_key(spec, form, needs)
             fresh = fresh or self._cache.find("variant", key) is None
             found = self._try_rung(spec, form, key, needs)

@@ -128,6 +128,8 @@ def test_an_outcome_survives_its_file(tmp_path: Path) -> None:
         outputs=(TensorSpec("scores", "float32", (1, 40)),),
         notes="integer products",
         recurrent_steps=20,
+        repeated_weights=12_288,
+        rest_weights=640_064,
     )
     outcome.write(tmp_path)
     assert Outcome.read(tmp_path) == outcome
