@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
+from edgepack.build.convert.native_attention import is_plain_attention, write_attention_plainly
 from edgepack.build.convert.rnn_weights import Array, onnx_rnn_weights
 
 MARKER: Final = "edgepack_native_"
@@ -59,6 +60,8 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
         elif type(layer) in (keras.layers.GRU, keras.layers.LSTM) and _is_plain_rnn(layer):
             marked[name] = _native_rnn(layer, is_gru=type(layer) is keras.layers.GRU)
             layer.inner_loop = types.MethodType(_rnn_loop(name, layer.inner_loop), layer)
+        elif is_plain_attention(layer):
+            write_attention_plainly(layer)
     return marked
 
 

@@ -1,10 +1,10 @@
 """Leaves half of an attention's projections out of a graph: matrices are multiplied once.
 
-That is done when the file is made. Where an attention has one head, `(x Q) (y K)^T` is `(x Q K^T) y^T`, and `(P (y V)) O` is
-`(P y) (V O)`: queries meet what keys are made of, and shares what values are made of. Two
-products of four are left, and where the attention is asked for the last position only, none of
-the two goes over the whole history. Runs in a worker; imports onnx. Not aware of precisions,
-layers or names. Used by `onnx_export`.
+That is done when the file is made. Where an attention has one head, `(x Q) (y K)^T` is
+`(x Q K^T) y^T`, and `(P (y V)) O` is `(P y) (V O)`: queries meet what keys are made of, and
+shares what values are made of. Two products of four are left, and where the attention is asked
+for the last position only, none of the two goes over the whole history. Runs in a worker;
+imports onnx. Not aware of precisions, layers or names. Used by `onnx_export`.
 """
 
 from __future__ import annotations
