@@ -2,8 +2,9 @@
 
 A traced Keras layer is a loop or a dozen small operators, and neither becomes one ONNX node
 again. So before tracing, such a layer is made to write a named marker in its place, and the
-export replaces each marker by the node, with the layer's own weights. Runs in a worker; imports
-TensorFlow; used by `onnx_export`.
+export replaces each marker by the node, with the layer's own weights. An attention of several heads
+is written plainly instead (`native_attention`). Runs in a worker; imports TensorFlow; used by
+`onnx_export`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
 
     Returns:
         The layers that do, by marker name. A layer called several times writes several
-        markers whose names begin with it.
+        markers whose names begin with it. An attention of several heads is not among them: it
+        has no node of its own, and only writes fewer operators.
     """
     import keras
 

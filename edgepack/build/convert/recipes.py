@@ -30,7 +30,8 @@ class Form(StrEnum):
     ROLLED = "rolled"
     #: Recurrent layers as one copy of the cell for each step.
     UNROLLED = "unrolled"
-    #: GRU, LSTM and LayerNormalization as the one ONNX operator each of them has.
+    #: GRU, LSTM and LayerNormalization as the one ONNX operator each of them has, attention of
+    #: several heads in few.
     NATIVE = "native"
 
 
