@@ -19,6 +19,7 @@ from edgepack.build.convert.onnx_attention import merge_projections
 from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_reshapes
 from edgepack.build.convert.onnx_file import drop_unused, file_specs, save_onnx
 from edgepack.build.convert.onnx_flat import drop_batch_of_one
+from edgepack.build.convert.onnx_masks import drop_repeated_masks
 from edgepack.build.convert.onnx_tidy import look_up_positions, tidy
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
@@ -73,6 +74,7 @@ def _fuse(model: Any) -> None:
     """Runs the passes that need the shapes the graph is left with."""
     look_up_positions(model)
     merge_projections(model)
+    drop_repeated_masks(model)
 
 
 def _write_in_rows(job: Job, path: Path) -> str | None:
