@@ -196,6 +196,22 @@ def test_onnx_has_one_node_for_a_layer_onnx_knows(
     assert quality.overlap == 1.0
 
 
+def test_onnx_of_the_default_model_is_left_with_what_it_needs(models: Path, cache: Cache) -> None:
+    import onnx
+
+    model = recommender(models, "sasrec")
+    variant = by_name(convert_variants(model, specs("onnx-fp32"), cache))["onnx-fp32"]
+    found = Counter(node.op_type for node in onnx.load_from_string(_bytes(variant)).graph.node)
+    # Six in each of two blocks, keys and values without one, and the scoring.
+    assert found["MatMul"] == 13
+    # The last position is looked up in two places, the items in one. The one cut is of padding's
+    # score, which goes into the items' bias where training has made that another number than 0.
+    assert (found["Gather"], found["Slice"]) == (3, 1)
+    # Padding is masked before each attention and behind the first block.
+    assert found["Mul"] == 3
+    assert found["Equal"] == found["Not"] == 0
+
+
 def test_onnx_int8_keeps_the_item_table_once(models: Path, cache: Cache) -> None:
     import onnx
 

@@ -2,8 +2,9 @@
 
 A traced Keras layer is a loop or a dozen small operators, and neither becomes one ONNX node
 again. So before tracing, such a layer is made to write a named marker in its place, and the
-export replaces each marker by the node, with the layer's own weights. Runs in a worker; imports
-TensorFlow; used by `onnx_export`.
+export replaces each marker by the node, with the layer's own weights. An attention of several heads
+is written plainly instead (`native_attention`). Runs in a worker; imports TensorFlow; used by
+`onnx_export`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
+from edgepack.build.convert.native_attention import is_plain_attention, write_attention_plainly
 from edgepack.build.convert.rnn_weights import Array, onnx_rnn_weights
 
 MARKER: Final = "edgepack_native_"
@@ -46,7 +48,8 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
 
     Returns:
         The layers that do, by marker name. A layer called several times writes several
-        markers whose names begin with it.
+        markers whose names begin with it. An attention of several heads is not among them: it
+        has no node of its own, and only writes fewer operators.
     """
     import keras
 
@@ -59,6 +62,8 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
         elif type(layer) in (keras.layers.GRU, keras.layers.LSTM) and _is_plain_rnn(layer):
             marked[name] = _native_rnn(layer, is_gru=type(layer) is keras.layers.GRU)
             layer.inner_loop = types.MethodType(_rnn_loop(name, layer.inner_loop), layer)
+        elif is_plain_attention(layer):
+            write_attention_plainly(layer)
     return marked
 
 

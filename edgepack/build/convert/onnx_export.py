@@ -15,10 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from edgepack.build.convert.job import Job, Outcome
+from edgepack.build.convert.onnx_attention import merge_projections
 from edgepack.build.convert.onnx_batch import name_batch, rows_problem, settle_reshapes
 from edgepack.build.convert.onnx_file import drop_unused, file_specs, save_onnx
 from edgepack.build.convert.onnx_flat import drop_batch_of_one
-from edgepack.build.convert.onnx_tidy import tidy
+from edgepack.build.convert.onnx_masks import drop_repeated_masks
+from edgepack.build.convert.onnx_tidy import look_up_positions, tidy
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.recipes import Form
 from edgepack.formats.errors import ConversionError
@@ -48,7 +50,9 @@ def write_onnx_base(job: Job) -> Outcome:
     if problem is not None:
         notes = f"batch 1: {problem}"
     if problem is not None or not job.needs.rows:
-        save_onnx(_make(job, batched=False), path)
+        model = _make(job, batched=False)
+        _fuse(model)
+        save_onnx(model, path)
     inputs, outputs = file_specs(onnx.load(str(path)))
     return Outcome(inputs=inputs, outputs=outputs, notes=notes)
 
@@ -66,11 +70,19 @@ def _make(job: Job, *, batched: bool) -> Any:
     return model
 
 
+def _fuse(model: Any) -> None:
+    """Runs the passes that need the shapes the graph is left with."""
+    look_up_positions(model)
+    merge_projections(model)
+    drop_repeated_masks(model)
+
+
 def _write_in_rows(job: Job, path: Path) -> str | None:
     """Writes the graph for any number of rows; returns why that cannot be, or None."""
     try:
         model = _make(job, batched=True)
         settle_reshapes(model, job.samples)
+        _fuse(model)
         save_onnx(model, path)
     except Exception as error:  # noqa: BLE001 - a layer that needs a fixed batch raises anything
         return last_words(str(error)) or type(error).__name__

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+#: A shape of which some extents are not known, such as the batch.
+Extents = tuple[int | None, ...]
 
 
 class Graph:
@@ -39,9 +41,16 @@ class Graph:
         self._arrays: dict[str, Array] = {}
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         values = (*inferred.value_info, *inferred.input, *inferred.output)
-        shapes = {each.name: _static_shape(each) for each in values}
-        self.shapes = {name: shape for name, shape in shapes.items() if shape is not None}
-        self.shapes.update({each.name: tuple(each.dims) for each in model.graph.initializer})
+        constants = {each.name: tuple(each.dims) for each in model.graph.initializer}
+        self.extents: dict[str, Extents] = {
+            each.name: _extents(each) for each in values if each.type.tensor_type.HasField("shape")
+        }
+        self.extents.update(constants)
+        self.shapes: dict[str, Shape] = {
+            name: tuple(n for n in extents if n is not None)
+            for name, extents in self.extents.items()
+            if None not in extents
+        }
         self.types = {each.name: each.type.tensor_type.elem_type for each in values}
         self.types.update({each.name: each.data_type for each in model.graph.initializer})
 
@@ -73,6 +82,7 @@ class Graph:
         self.model.graph.initializer.append(tensor)
         self._constants[free] = tensor
         self.shapes[free] = tuple(value.shape)
+        self.extents[free] = self.shapes[free]
         self.types[free] = tensor.data_type
         return free
 
@@ -100,8 +110,6 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
     return helper.get_attribute_value(found[0]) if found else default
 
 
-def _static_shape(value: Any) -> Shape | None:
-    kind = value.type.tensor_type
-    if not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
-        return None
-    return tuple(int(each.dim_value) for each in kind.shape.dim)
+def _extents(value: Any) -> Extents:
+    shape = value.type.tensor_type.shape
+    return tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in shape.dim)

@@ -16,11 +16,13 @@ from edgepack.build.convert.onnx_graph import Graph, attribute
 
 #: Below every score a model gives, and still a number that the runtimes add and compare.
 _NEVER: Final = float(np.finfo(np.float32).min) / 2
+#: An end as exporters write it where a cut has none: the largest int32 or int64.
+_TO_THE_END: Final = 2**31 - 1
 
 
 def tidy(model: Any) -> None:
     """Runs every pass, each on what the one before left."""
-    for each in (unwrap_indices, fold_scales, rank_without_padding):
+    for each in (unwrap_indices, fold_scales, rank_without_padding, ask_for_numbers):
         each(model)
     drop_unused(model)
 
@@ -205,6 +207,81 @@ def _moved_back(graph: Graph, name: str) -> tuple[Any, int, str] | None:
     return (
         (node, int(other.reshape(-1)[0]), name) if other is not None and other.size == 1 else None
     )
+
+
+def ask_for_numbers(model: Any) -> int:
+    """Makes one cast of the two operators that ask whether an integer is not zero.
+
+    Returns:
+        How many questions were shortened.
+
+    Source: ONNX operator Cast-13: zero becomes false, every other number true.
+    """
+    from onnx import TensorProto, helper
+
+    graph = Graph(model)
+    found = 0
+    for node in graph.nodes:
+        equal = graph.maker(node.input[0], "Equal") if node.op_type == "Not" else None
+        if equal is None:
+            continue
+        zero = graph.constant(equal.input[1])
+        whole = zero is not None and np.issubdtype(zero.dtype, np.integer) and zero.size == 1
+        if not whole or zero is None or zero.any():
+            continue
+        made = [equal.input[0]], [node.output[0]]
+        node.CopyFrom(helper.make_node("Cast", *made, node.name, to=TensorProto.BOOL))
+        found += 1
+    return found
+
+
+def look_up_positions(model: Any) -> int:
+    """Looks a single position up where the graph cuts it out: a cut takes twice as long to start.
+
+    It is for a graph whose shapes are settled.
+
+    Returns:
+        How many cuts were replaced.
+    """
+    from onnx import helper
+
+    graph = Graph(model)
+    found = 0
+    for node in graph.nodes:
+        single = _single_position(graph, node) if node.op_type == "Slice" else None
+        if single is None:
+            continue
+        axis, position = single
+        index = graph.add_constant(f"{node.output[0]}at_", np.array([position], dtype=np.int64))
+        made = [node.input[0], index], [node.output[0]]
+        node.CopyFrom(helper.make_node("Gather", *made, node.name, axis=axis))
+        found += 1
+    drop_unused(model)
+    return found
+
+
+def _single_position(graph: Graph, node: Any) -> tuple[int, int] | None:
+    """Returns the one axis a Slice cuts, and the one position it leaves of it."""
+    given = [graph.constant(name) for name in node.input[1:]]
+    before, after = (graph.extents.get(name, ()) for name in (node.input[0], node.output[0]))
+    if any(each is None for each in given) or not before or len(before) != len(after):
+        return None
+    starts, ends, *others = ([int(n) for n in each] for each in given if each is not None)
+    axes = [axis % len(before) for axis in (others[0] if others else range(len(starts)))]
+    if any(step != 1 for step in (others[1] if len(others) > 1 else [])):
+        return None
+    cut = [
+        (axis, start)
+        for axis, start, end in zip(axes, starts, ends, strict=True)
+        if start != 0 or end < _TO_THE_END
+    ]
+    if len(cut) != 1:
+        return None
+    axis, start = cut[0]
+    extent = before[axis]
+    if extent is None or after[axis] != 1:
+        return None
+    return axis, start if start >= 0 else start + extent
 
 
 def _skip(graph: Graph, node: Any, kept: str) -> None:

@@ -16,9 +16,13 @@ from edgepack.build.explain.naming import layer_names
 
 #: What a value is written in and read from; their other inputs are scale and zero point.
 _ROUNDING: Final = ("QuantizeLinear", "DequantizeLinear")
-#: Nodes that hand integers on as they are: what they read was rounded by its maker.
+#: Nodes that hand integers on as they are: what they read was rounded by its maker. A `Gather` is
+#: one where it picks positions, not rows of a table.
 PASSING: Final = frozenset(
-    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Identity", "Split"}
+    {
+        *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Identity", "Split"),
+        "Gather",
+    }
 )
 _FLOAT, _HALF = 1, 10
 

@@ -10,7 +10,9 @@ from onnx import helper
 
 from edgepack.build.convert.onnx_file import drop_unused
 from edgepack.build.convert.onnx_tidy import (
+    ask_for_numbers,
     fold_scales,
+    look_up_positions,
     rank_without_padding,
     tidy,
     unwrap_indices,
@@ -170,6 +172,89 @@ def test_scores_that_are_an_output_keep_their_padding() -> None:
     model = _ranking()
     model.graph.output.append(helper.make_tensor_value_info("scores", FLOAT, [1, ROWS]))
     assert rank_without_padding(model) == 0
+
+
+def _question(kind: int, zero: Array) -> Any:
+    nodes = [
+        helper.make_node("Equal", ["x", "zero"], ["none"]),
+        helper.make_node("Not", ["none"], ["there"]),
+        helper.make_node("Cast", ["there"], ["y"], to=FLOAT),
+    ]
+    return graph_of(nodes, {"x": (kind, [1, 4])}, {"y": (FLOAT, [1, 4])}, {"zero": zero})
+
+
+def test_whether_an_integer_is_not_zero_is_one_cast() -> None:
+    model = _question(INT32, np.array(0, dtype=np.int32))
+    x = np.array([[0, 1, -7, 2**31 - 1]], dtype=np.int32)
+    before = run(copy_of(model), x=x)
+    assert ask_for_numbers(model) == 1
+    drop_unused(model)
+    assert operators(model) == ["Cast", "Cast"]
+    np.testing.assert_array_equal(run(model, x=x)[0], before[0])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _question(INT32, np.array(3, dtype=np.int32)),
+        _question(FLOAT, np.array(0, dtype=np.float32)),
+    ],
+    ids=["another number", "no integer"],
+)
+def test_another_question_is_left_alone(model: Any) -> None:
+    same = copy_of(model)
+    assert ask_for_numbers(model) == 0
+    assert model == same
+
+
+def _cut(starts: list[int], ends: list[int], axes: list[int], steps: list[int] | None) -> Any:
+    given = {"starts": starts, "ends": ends, "axes": axes, **({"steps": steps} if steps else {})}
+    constants = {name: np.array(each, dtype=np.int64) for name, each in given.items()}
+    return graph_of(
+        [helper.make_node("Slice", ["x", *constants], ["y"])],
+        {"x": (FLOAT, ["batch", 6, WIDTH])},
+        {"y": (FLOAT, ["batch", "n", "m"])},
+        constants,
+    )
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([5], [6], [1], None),
+        ([-1], [2**31 - 1], [-2], [1]),
+        ([0, 2, 0], [2**63 - 1, 3, 2**31 - 1], [0, 1, 2], [1, 1, 1]),
+        ([0], [1], [1], [1]),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_single_position_is_looked_up(
+    starts: list[int], ends: list[int], axes: list[int], steps: list[int] | None, rows: int
+) -> None:
+    model = _cut(starts, ends, axes, steps)
+    x = normal(rows, 6, WIDTH)
+    before = run(copy_of(model), x=x)
+    assert look_up_positions(model) == 1
+    assert operators(model) == ["Gather"]
+    np.testing.assert_array_equal(run(model, x=x)[0], before[0])
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([4], [6], [1], None),
+        ([5, 7], [6, 8], [1, 2], None),
+        ([0], [1], [0], None),
+        ([5], [4], [1], [-1]),
+    ],
+    ids=["two positions", "of two axes", "of the rows", "backwards"],
+)
+def test_another_cut_stays(
+    starts: list[int], ends: list[int], axes: list[int], steps: list[int] | None
+) -> None:
+    model = _cut(starts, ends, axes, steps)
+    assert look_up_positions(model) == 0
+    assert operators(model) == ["Slice"]
 
 
 def test_a_graph_with_nothing_to_tidy_stays_as_it_is() -> None:
