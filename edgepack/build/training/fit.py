@@ -13,6 +13,7 @@ targets are never learnt from and decide nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgepack.build.artifacts import Progress
 from edgepack.build.data.ranking import RankingMetrics
 from edgepack.build.data.sequences import Sequences
 from edgepack.build.models.ranker import Ranker, build_ranker
+from edgepack.build.optimise.prune import pruned
 from edgepack.build.projects.project import Project
 from edgepack.build.training.item_codes import ItemCodes, code_items
 from edgepack.build.training.scoring import Validation
@@ -70,13 +72,27 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def fit(project: Project, sequences: Sequences, progress: Progress) -> FitResult:
-    """Trains a project's model.
+def _nothing(_step: str, _ranker: Ranker) -> None:
+    """What is told of finished steps to nobody."""
+
+
+def fit(
+    project: Project,
+    sequences: Sequences,
+    progress: Progress,
+    *,
+    teacher: Ranker | None = None,
+    finished: Callable[[str, Ranker], None] = _nothing,
+) -> FitResult:
+    """Trains a project's model, and makes it smaller as `[optimise]` says.
 
     Args:
         project: What to train and how.
         sequences: What to learn from.
         progress: Told of each step; the note has the loss and the validation NDCG@10.
+        teacher: What `[optimise.distil]` names, trained on the same sequences.
+        finished: Told the name of each of `Optimise`'s steps, `trained` first, and the model as
+            it is then.
 
     Raises:
         ConfigError: The loss is no number any more: the learning rate is too high.
@@ -87,14 +103,30 @@ def fit(project: Project, sequences: Sequences, progress: Progress) -> FitResult
     ranker = _build(project, sequences, item_codes=0)
     _start_from_popularity(ranker, sequences)
     steps = Batches(ranker, sequences, project, 2).steps()
-    trainer = Trainer(ranker, project, len(sequences.vocabulary))
+    trainer = Trainer(ranker, project, len(sequences.vocabulary), teacher=teacher)
+    prune, rounded = project.optimise.prune, project.optimise.rounded_epochs
     epochs = settings.epochs + settings.refit_epochs + (_CODED_EPOCHS if codes else 0)
+    epochs += rounded + (prune.epochs if prune else 0)
     progress.start(_TASK, epochs * steps)
     try:
         best, epochs_run = _search(project, ranker, trainer, sequences, progress)
         _refit(project, ranker, trainer, sequences, progress)
+        ranker.finish()
+        finished("trained", ranker)
+        if prune:
+            project, ranker = pruned(project, ranker, sequences)
+            trainer = Trainer(ranker, project, len(sequences.vocabulary), teacher=teacher)
+            _train_on(project, ranker, trainer, sequences, progress, prune.epochs, "pruned")
+            finished("pruned", ranker)
         if codes:
             ranker = _coded(project, ranker, sequences, progress)
+            finished("item codes", ranker)
+        if rounded:
+            trainer = Trainer(
+                ranker, project, len(sequences.vocabulary), teacher=teacher, rounded=True
+            )
+            _train_on(project, ranker, trainer, sequences, progress, rounded, "rounded")
+            finished("rounded", ranker)
     finally:
         progress.finish(_TASK)
     ranker.finish()
@@ -135,15 +167,8 @@ def _search(
 def _refit(
     project: Project, ranker: Ranker, trainer: Trainer, sequences: Sequences, progress: Progress
 ) -> None:
-    settings = project.training
-    if settings.refit_epochs == 0:
-        return
-    source = Batches(ranker, sequences, project, 1)
-    trainer.plan(settings.learning_rate * _REFIT_SHARE, settings.refit_epochs * source.steps())
-    for epoch in range(1, settings.refit_epochs + 1):
-        loss = _one_epoch(trainer, source, progress)
-        _check_loss(project, epoch, loss)
-        progress.advance(_TASK, 0, f"refit {epoch}/{settings.refit_epochs}, loss {loss:.3f}")
+    epochs = project.training.refit_epochs
+    _train_on(project, ranker, trainer, sequences, progress, epochs, "refit")
 
 
 def _build(project: Project, sequences: Sequences, *, item_codes: int) -> Ranker:
@@ -173,15 +198,28 @@ def _coded(project: Project, trained: Ranker, sequences: Sequences, progress: Pr
         table[1:], bias[1:], sequences.counts(1)[1:], int(project.hyper_parameters["item_codes"])
     )
     _take_over(ranker, trained, found)
-    settings = project.training
-    source = Batches(ranker, sequences, project, 1)
     trainer = Trainer(ranker, project, len(sequences.vocabulary))
-    trainer.plan(settings.learning_rate * _REFIT_SHARE, _CODED_EPOCHS * source.steps())
-    for epoch in range(1, _CODED_EPOCHS + 1):
+    _train_on(project, ranker, trainer, sequences, progress, _CODED_EPOCHS, "item codes")
+    return ranker
+
+
+def _train_on(
+    project: Project,
+    ranker: Ranker,
+    trainer: Trainer,
+    sequences: Sequences,
+    progress: Progress,
+    epochs: int,
+    step: str,
+) -> None:
+    """Goes on from where a schedule has ended, the validation events included."""
+    source = Batches(ranker, sequences, project, 1)
+    trainer.plan(project.training.learning_rate * _REFIT_SHARE, max(1, epochs) * source.steps())
+    for epoch in range(1, epochs + 1):
         loss = _one_epoch(trainer, source, progress)
         _check_loss(project, epoch, loss)
-        progress.advance(_TASK, 0, f"item codes {epoch}/{_CODED_EPOCHS}, loss {loss:.3f}")
-    return ranker
+        progress.advance(_TASK, 0, f"{step} {epoch}/{epochs}, loss {loss:.3f}")
+    ranker.finish()
 
 
 def _take_over(ranker: Ranker, trained: Ranker, found: ItemCodes) -> None:
