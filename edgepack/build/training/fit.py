@@ -13,7 +13,7 @@ targets are never learnt from and decide nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,9 @@ from edgepack.build.artifacts import Progress
 from edgepack.build.data.ranking import RankingMetrics
 from edgepack.build.data.sequences import Sequences
 from edgepack.build.models.ranker import Ranker, build_ranker
-from edgepack.build.optimise.prune import pruned
 from edgepack.build.projects.project import Project
 from edgepack.build.training.item_codes import ItemCodes, code_items
+from edgepack.build.training.optimise.prune import pruned
 from edgepack.build.training.scoring import Validation
 from edgepack.build.training.steps import Batches, Trainer
 from edgepack.formats.errors import ConfigError
@@ -47,12 +47,14 @@ class FitResult:
         epochs_run: Passes over the data before the refit.
         best_epoch: The pass whose weights were kept, from 1.
         validation: Metrics of those weights on the validation targets, before the refit.
+        hyper_parameters: Of the model as it is now; pruning makes widths smaller.
     """
 
     ranker: Ranker
     epochs_run: int
     best_epoch: int
     validation: RankingMetrics
+    hyper_parameters: Mapping[str, int | float]
 
 
 def make_deterministic(seed: int) -> None:
@@ -130,7 +132,7 @@ def fit(
     finally:
         progress.finish(_TASK)
     ranker.finish()
-    return FitResult(ranker, epochs_run, best.epoch, best.metrics)
+    return FitResult(ranker, epochs_run, best.epoch, best.metrics, project.hyper_parameters)
 
 
 @dataclass(frozen=True, slots=True)

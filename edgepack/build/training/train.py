@@ -27,6 +27,7 @@ from edgepack.build.data.sequences import Sequences, batches, make_sequences
 from edgepack.build.data.synthetic import SyntheticShop, generate_interactions
 from edgepack.build.projects.project import Project
 from edgepack.build.training.archive import rewrite_keras_archive, write_arrays
+from edgepack.build.training.optimise.teacher import Teacher
 from edgepack.build.training.quiet import import_tensorflow
 from edgepack.build.training.record import (
     FORMAT,
@@ -47,7 +48,12 @@ _KIND = "trained"
 
 
 def train(
-    project: Project, source: DataSource | None, cache: Cache, progress: Progress
+    project: Project,
+    source: DataSource | None,
+    cache: Cache,
+    progress: Progress,
+    *,
+    teacher: Teacher | None = None,
 ) -> TrainedModel:
     """Trains a project, or finds it trained.
 
@@ -56,6 +62,7 @@ def train(
         source: A log to learn from; None for what the project says.
         cache: Where trained models are kept; a training that is interrupted leaves nothing.
         progress: Told of each step.
+        teacher: What `[optimise.distil]` names, trained on the same log.
 
     Raises:
         ConfigError: The data cannot be used.
@@ -68,9 +75,10 @@ def train(
         "project": project.training_key(),
         "data": {type(data).__name__: data.to_key()},
         "tools": tools,
+        **({"teacher": teacher.model.sha256} if teacher else {}),
     }
     directory = cache.get_or_make(
-        _KIND, key, lambda draft: _make(project, data, tools, draft, progress)
+        _KIND, key, lambda draft: _make(project, data, tools, draft, progress, teacher)
     )
     return load_trained(project, directory)
 
@@ -133,6 +141,7 @@ def _make(
     tools: Mapping[str, str],
     draft: Path,
     progress: Progress,
+    teacher: Teacher | None,
 ) -> None:
     # First, because importing TensorFlow takes seconds and a log that cannot be used needs none.
     progress.start("Reading the log")
@@ -142,9 +151,18 @@ def _make(
         progress.finish("Reading the log")
     import_tensorflow()
     from edgepack.build.training.fit import FitResult, fit
+    from edgepack.build.training.optimise.steps import OptimisedSteps
+    from edgepack.build.training.optimise.teacher import load_teacher
     from edgepack.build.training.scoring import Scorer
 
-    result: FitResult = fit(project, sequences, progress)
+    steps = OptimisedSteps(project, sequences, draft)
+    result: FitResult = fit(
+        project,
+        sequences,
+        progress,
+        teacher=load_teacher(teacher, len(sequences.vocabulary)) if teacher else None,
+        finished=steps.finished,
+    )
     _save_model(project, result.ranker.inference, draft)
     (draft / "vocabulary.json").write_bytes(sequences.vocabulary.to_bytes())
     write_arrays(draft / "samples.npz", make_samples(project, sequences))
@@ -156,10 +174,12 @@ def _make(
     facts = {
         "format": FORMAT,
         "project": project_facts(project),
+        "hyper_parameters": dict(result.hyper_parameters),
         "data": data_facts(interactions, sequences),
         "epochs": {"run": result.epochs_run, "best": result.best_epoch},
         "validation": result.validation.to_json(),
         "metrics": metrics,
+        **steps.to_json(),
         "reference": reference,
         "popular": popular_items(sequences),
         "tools": dict(tools),

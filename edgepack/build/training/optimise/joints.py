@@ -1,7 +1,7 @@
 """Where each architecture can be cut: which weights make a hidden unit, and which read it.
 
 Weights are named as Keras names their paths. Arrays in, arrays out; not aware of Keras or of
-what is worth keeping. Used by `edgepack.build.optimise.prune`.
+what is worth keeping. Used by `edgepack.build.training.optimise.prune`.
 """
 
 from __future__ import annotations

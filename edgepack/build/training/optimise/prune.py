@@ -14,8 +14,9 @@ import numpy as np
 
 from edgepack.build.data.sequences import Sequences
 from edgepack.build.models.ranker import Architecture, Ranker, build_ranker
-from edgepack.build.optimise.importance import Products, importance, most_important
-from edgepack.build.optimise.joints import (
+from edgepack.build.projects.project import Project
+from edgepack.build.training.optimise.importance import Products, importance, most_important
+from edgepack.build.training.optimise.joints import (
     Array,
     block_ends,
     cut_blocks,
@@ -23,7 +24,6 @@ from edgepack.build.optimise.joints import (
     joints,
     unit_sums,
 )
-from edgepack.build.projects.project import Project
 from edgepack.build.training.steps import Batches, Trainer
 
 #: Batches that importance is judged on: with 64 windows each some ten thousand events.

@@ -5,7 +5,7 @@ the square of the sum of weight times gradient over the group, added up over bat
 
 Source: Molchanov et al. 2019, arXiv:1906.10771, equation 8.
 
-Not aware of how anything is cut. Used by `edgepack.build.optimise.prune`.
+Not aware of how anything is cut. Used by `edgepack.build.training.optimise.prune`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edgepack.build.models.ranker import Architecture
-from edgepack.build.optimise.importance import importance, most_important
-from edgepack.build.optimise.joints import cut_blocks, cut_units, joints, unit_sums
+from edgepack.build.training.optimise.importance import importance, most_important
+from edgepack.build.training.optimise.joints import cut_blocks, cut_units, joints, unit_sums
 
 RANDOM = np.random.default_rng(0)
 
