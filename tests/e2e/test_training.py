@@ -13,10 +13,7 @@ import pytest
 
 from edgepack.build.artifacts import SilentProgress, TrainedModel
 from edgepack.build.cache import Cache
-from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture, Ranker, build_ranker
-from edgepack.build.projects import Project, load_project
-from edgepack.build.shipped import shipped_dir
 from edgepack.build.training.loss import (
     full_softmax_loss,
     log_expected_count,
@@ -27,23 +24,10 @@ from edgepack.build.training.loss import (
 from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
 from edgepack.runner.drift.bins import read_reference
+from tests.e2e.trained_models import LENGTH, small
 
 # Keras 3.15 asks TensorFlow's variables for their arrays in a way NumPy 2 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-SHOP = SyntheticShop(sessions=400, items=60, seed=5)
-LENGTH = 8
-
-
-def small(name: str, **training: Any) -> Project:
-    """A shipped project, made small enough for a test."""
-    project = load_project(name, [shipped_dir("models")])
-    settings = dataclasses.replace(
-        project.training, **{"epochs": 2, "refit_epochs": 1, "batch_size": 32, **training}
-    )
-    return dataclasses.replace(
-        project, data=SHOP, training=settings, sequence_length=LENGTH, calibration_samples=20
-    )
 
 
 class InterruptedProgress(SilentProgress):

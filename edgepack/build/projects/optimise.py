@@ -13,6 +13,19 @@ from edgepack.build.projects.table import Table
 
 
 @dataclass(frozen=True, slots=True)
+class CutCatalogue:
+    """Items taken out, the least popular first; the box answers for them with popular ones.
+
+    Attributes:
+        events: Share of all events that the items which are kept make up, 0..1.
+        epochs: Passes over the data afterwards, without what is gone.
+    """
+
+    events: float = 0.99
+    epochs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Distil:
     """Training that also learns from what another model says.
 
@@ -48,16 +61,15 @@ class Optimise:
     """The steps of a project. Each is left out unless it is written down.
 
     Attributes:
-        catalogue_share: The most popular items that make up this share of all events are kept;
-            1 keeps all.
         distil: In training.
-        prune: After training.
+        catalogue: After training.
+        prune: After that.
         rounded_epochs: Passes at the end whose weights are rounded to 8 bits wherever they are
             read, so that the model learns to live with it; 0 for none.
     """
 
-    catalogue_share: float = 1.0
     distil: Distil | None = None
+    catalogue: CutCatalogue | None = None
     prune: Prune | None = None
     rounded_epochs: int = 0
 
@@ -78,13 +90,13 @@ def read_optimise(table: Table) -> Optimise:
     """
     names = table.names()
     found = Optimise(
-        catalogue_share=table.number("catalogue_share", 1.0, low=0.01, high=1.0),
         distil=_read_distil(table.table("distil")) if "distil" in names else None,
+        catalogue=_read_catalogue(table.table("catalogue")) if "catalogue" in names else None,
         prune=_read_prune(table.table("prune")) if "prune" in names else None,
         rounded_epochs=table.integer("rounded_epochs", 0, low=0, high=1_000),
     )
-    # A key that was not read above would be called unknown without the two.
-    for key in ("distil", "prune"):
+    # A key that was not read above would be called unknown without these.
+    for key in ("distil", "catalogue", "prune"):
         table.table(key)
     table.refuse_unknown()
     return found
@@ -96,6 +108,16 @@ def _read_distil(table: Table) -> Distil:
         teacher=table.text("teacher"),
         weight=table.number("weight", standard.weight, low=0.0, high=1.0),
         temperature=table.number("temperature", standard.temperature, low=0.1, high=100.0),
+    )
+    table.refuse_unknown()
+    return found
+
+
+def _read_catalogue(table: Table) -> CutCatalogue:
+    standard = CutCatalogue()
+    found = CutCatalogue(
+        events=table.number("events", standard.events, low=0.01, high=1.0),
+        epochs=table.integer("epochs", standard.epochs, low=0, high=1_000),
     )
     table.refuse_unknown()
     return found

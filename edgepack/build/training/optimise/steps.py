@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from edgepack.build.data.catalogue import ask_all
 from edgepack.build.data.ranking import metrics_of_ranks
 from edgepack.build.data.sequences import Sequences
 from edgepack.build.models.ranker import Ranker
@@ -39,25 +40,30 @@ class OptimisedSteps:
         self._folder = draft / FOLDER
         self._found: list[dict[str, Any]] = []
 
-    def finished(self, step: str, ranker: Ranker) -> None:
+    def finished(self, step: str, ranker: Ranker, items: int) -> None:
         """Measures and keeps a model.
 
         Args:
             step: What was done to it last.
             ranker: The model.
+            items: How many it knows, the most popular ones.
         """
         if not self._wanted:
             return
         ranker.finish()
-        history, targets = self._sequences.histories(1, self._length)
-        ranks = Scorer(ranker).ranks(history, targets)
+        ranks = ask_all(self._sequences, items, self._length).ranks(Scorer(ranker).ranks)
         parameters = sum(int(np.prod(each.shape)) for each in ranker.inference.weights)
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{len(self._found)}.keras"
         ranker.inference.save(path)
         rewrite_keras_archive(path)
         self._found.append(
-            {"step": step, "parameters": parameters, **metrics_of_ranks(ranks).to_json()}
+            {
+                "step": step,
+                "items": items,
+                "parameters": parameters,
+                **metrics_of_ranks(ranks).to_json(),
+            }
         )
 
     def to_json(self) -> dict[str, Any]:

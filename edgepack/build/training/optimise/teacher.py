@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edgepack.build.artifacts import TrainedModel
 from edgepack.build.models.ranker import Architecture, Ranker, build_ranker
 from edgepack.build.projects.project import Project
+from edgepack.build.training.optimise.catalogue import keep_items
 from edgepack.formats.errors import ConfigError
 
 
@@ -34,8 +35,8 @@ def check_teaching(pupil: Project, teacher: Project) -> None:
         teacher: The project that it names.
 
     Raises:
-        ConfigError: They are the same or ask for different histories, the teacher has a teacher,
-            or one of them does not score every position.
+        ConfigError: They are the same or ask for different histories, the teacher has a teacher
+            or knows a part of the catalogue, or one of them does not score every position.
     """
     where = f"'{pupil.name}' cannot learn from '{teacher.name}'"
     for each in (pupil, teacher):
@@ -50,6 +51,11 @@ def check_teaching(pupil: Project, teacher: Project) -> None:
             f"{where}, which itself learns from '{teacher.optimise.distil.teacher}'",
             hint="name a teacher without [optimise.distil]",
         )
+    if teacher.optimise.catalogue is not None:
+        raise ConfigError(
+            f"{where}, which does not know the whole catalogue",
+            hint="name a teacher without [optimise.catalogue]",
+        )
     if pupil.sequence_length != teacher.sequence_length:
         raise ConfigError(
             f"{where}: its histories have {teacher.sequence_length} items, those of "
@@ -58,23 +64,28 @@ def check_teaching(pupil: Project, teacher: Project) -> None:
         )
 
 
-def load_teacher(teacher: Teacher, catalogue: int) -> Ranker:
-    """Builds the teacher as it was trained.
+def load_teacher(teacher: Teacher, items: int) -> Ranker:
+    """Builds the teacher as it was trained, with the most popular of its items.
 
     Args:
         teacher: Which one.
-        catalogue: Number of items, without padding; the same as the pupil's.
+        items: How many, without padding; as many as the pupil knows.
     """
     import keras
 
-    project = teacher.project
-    ranker = build_ranker(
-        project.architecture,
-        teacher.model.facts["hyper_parameters"],
-        catalogue=catalogue,
-        sequence_length=project.sequence_length,
-    )
+    if teacher.model.vocabulary is None:
+        raise AssertionError("a teacher is a recommender")
+    ranker = _built(teacher, len(teacher.model.vocabulary))
     # Only now are the layers known that Keras itself does not have.
     saved = keras.saving.load_model(teacher.model.model_path, compile=False)
     ranker.adopt(saved.get_weights())
-    return ranker
+    return keep_items(ranker, _built(teacher, items))
+
+
+def _built(teacher: Teacher, items: int) -> Ranker:
+    return build_ranker(
+        teacher.project.architecture,
+        teacher.model.facts["hyper_parameters"],
+        catalogue=items,
+        sequence_length=teacher.project.sequence_length,
+    )
