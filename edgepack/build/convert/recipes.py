@@ -13,7 +13,7 @@ from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.formats.variants import Format, Precision, VariantSpec
 
 #: Raised when the same inputs give other bytes than before, so that caches forget those.
-RECIPE_VERSION: Final = 9
+RECIPE_VERSION: Final = 10
 
 #: Up to here the unrolled form is tried first where both work: it is about twice as fast as
 #: a loop, and every step adds some 2 kB to the file.
