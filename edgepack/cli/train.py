@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgepack.cli.console import format_share, make_console, make_table, print_json
+from edgepack.cli.console import (
+    format_bytes,
+    format_share,
+    make_console,
+    make_table,
+    print_json,
+)
 from edgepack.cli.options import (
     cache_option,
     data_options,
@@ -21,6 +28,7 @@ from edgepack.cli.progress import shown_progress
 
 if TYPE_CHECKING:
     from edgepack.build.artifacts import TrainedModel
+    from edgepack.build.pipeline.steps import StepCost
 
 #: How the rows of the comparison are called, in their order.
 _LEARNERS = {"popularity": "popularity", "markov": "first-order Markov", "model": ""}
@@ -48,12 +56,14 @@ def train(
     """
     from edgepack.build.pipeline.model import obtain_model
     from edgepack.build.pipeline.request import ModelRequest
+    from edgepack.build.pipeline.steps import cost_of_steps
     from edgepack.build.projects import load_project
 
     request = ModelRequest(model, data_source(**data), search=model_folders(), recipe=recipe)
     cache = open_cache(cache_dir)
     with shown_progress() as progress:
         trained = obtain_model(request, cache, progress)
+        steps = cost_of_steps(trained, cache, progress)
     if as_json:
         print_json(
             {
@@ -62,10 +72,13 @@ def train(
                 "path": str(trained.directory),
                 "sha256": trained.sha256,
                 **trained.facts,
+                **({"steps": [step.to_json() for step in steps]} if steps else {}),
             }
         )
         return
     make_console().print(comparison(trained))
+    if steps:
+        make_console().print(costs(trained, steps))
     click.echo(f"the trained model is in {trained.directory}")
     if recipe is None and request.source is not None:
         for name, purpose in load_project(model, request.search).recipes.items():
@@ -85,5 +98,26 @@ def comparison(trained: TrainedModel) -> Any:
         table.add_row(
             label or f"{trained.name} ({trained.architecture})",
             *(format_share(found.get(metric)) for metric in ("hr", "ndcg", "mrr")),
+        )
+    return table
+
+
+def costs(trained: TrainedModel, steps: Sequence[StepCost]) -> Any:
+    """Returns the table of what each step of `[optimise]` kept and saved."""
+    figures = ("items", "parameters", "HR@10", "NDCG@10", "file", "one call")
+    table = make_table(
+        f"{trained.name} {trained.version} after each step, as tflite-dynamic-int8, one thread",
+        "step", *figures, right=figures,
+    )  # fmt: skip
+    for step in steps:
+        facts = step.facts
+        table.add_row(
+            facts["step"],
+            f"{facts['items']:,}",
+            f"{facts['parameters']:,}",
+            format_share(facts["hr"]),
+            format_share(facts["ndcg"]),
+            "-" if step.size_bytes is None else format_bytes(step.size_bytes),
+            step.failure if step.call_ns is None else f"{step.call_ns / 1000:.1f} us",
         )
     return table

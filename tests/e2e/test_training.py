@@ -13,36 +13,21 @@ import pytest
 
 from edgepack.build.artifacts import SilentProgress, TrainedModel
 from edgepack.build.cache import Cache
-from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture, Ranker, build_ranker
-from edgepack.build.projects import Project, load_project
-from edgepack.build.shipped import shipped_dir
 from edgepack.build.training.loss import (
     full_softmax_loss,
     log_expected_count,
     sample_classes,
+    sampled_logits,
     sampled_softmax_loss,
 )
 from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
 from edgepack.runner.drift.bins import read_reference
+from tests.e2e.trained_models import LENGTH, small
 
 # Keras 3.15 asks TensorFlow's variables for their arrays in a way NumPy 2 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-SHOP = SyntheticShop(sessions=400, items=60, seed=5)
-LENGTH = 8
-
-
-def small(name: str, **training: Any) -> Project:
-    """A shipped project, made small enough for a test."""
-    project = load_project(name, [shipped_dir("models")])
-    settings = dataclasses.replace(
-        project.training, **{"epochs": 2, "refit_epochs": 1, "batch_size": 32, **training}
-    )
-    return dataclasses.replace(
-        project, data=SHOP, training=settings, sequence_length=LENGTH, calibration_samples=20
-    )
 
 
 class InterruptedProgress(SilentProgress):
@@ -222,11 +207,13 @@ def test_the_sampled_gradient_is_the_full_one_on_average() -> None:
     )
     sampled = gradient(
         lambda: sampled_softmax_loss(
-            hidden,
-            targets,
-            sample_classes(40, 50_000, random),
-            lambda items: (tf.gather(table, items), tf.gather(bias, items)),
-            40,
+            sampled_logits(
+                hidden,
+                targets,
+                sample_classes(40, 50_000, random),
+                lambda items: (tf.gather(table, items), tf.gather(bias, items)),
+                40,
+            )
         )
     )
     # 50,000 draws of 40 items: the estimate is off by about 1 / sqrt(50,000 / 40), 3 %.

@@ -1,7 +1,7 @@
 """Ranks a large catalogue in two stages in a TFLite graph, and spares it a copy of the scores.
 
-One top-k looks at a million scores one by one; the largest of each stretch of 64 is found with
-vector instructions, and only the best stretches are looked at. The answer is the same, ties
+One top-k looks at a million scores one by one; the largest of each stretch is found with vector
+instructions, and only the best stretches are looked at. The answer is the same, ties
 included: an item outside the best k stretches has k better ones before it, one in each.
 
 Before the top-k the graph cuts off padding's score, a copy of all others. Where the scores come
@@ -11,6 +11,7 @@ such rows as fill up the last stretch. Imports LiteRT's schema; used by `tflite`
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -19,14 +20,28 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepack.build.convert.tflite_file import constant, operator_name
 
-#: Scores of which only the largest is looked at first.
-STRETCH: Final = 64
-#: Fewer are ranked as quickly in one stage.
-LEAST_ITEMS: Final = 16_384
+#: A stretch has so many scores at most.
+_LONGEST: Final = 128
+#: Fewer are ranked as quickly in one stage (`benchmarks/variants/topk.py`).
+LEAST_ITEMS: Final = 3_000
 #: Below any score; not infinite, because a product's clamp would make it the lowest float.
 _NEVER: Final = np.float32(-1e30)
 
 _FLOAT, _INT = schema.TensorType.FLOAT32, schema.TensorType.INT32
+
+
+def stretch_of(count: int, k: int) -> int:
+    """How many scores a stretch has, a power of two.
+
+    Looked at one by one are the largest of each stretch and then all of k stretches, together
+    count / stretch + k * stretch: fewest at the square root of count / k, and the larger of the
+    two powers of two around that was measured to be the better one.
+
+    Args:
+        count: Scores, at least as many as k.
+        k: How many are wanted.
+    """
+    return min(_LONGEST, 2 ** math.ceil(math.log2(math.sqrt(count / k))))
 
 
 def stage_top_k(model: Any, least_items: int = LEAST_ITEMS) -> int:
@@ -48,7 +63,10 @@ def stage_top_k(model: Any, least_items: int = LEAST_ITEMS) -> int:
         if counted is None or scores.type != _FLOAT or len(shape) != 2:  # noqa: PLR2004 - a matrix
             continue
         k = int(counted.reshape(-1)[0])
-        if shape[0] != 1 or shape[1] < least_items or shape[1] < k * STRETCH:
+        if shape[0] != 1 or shape[1] < max(least_items, 2 * k):
+            continue
+        # A stretch of one would be the first stage again.
+        if shape[1] < k * stretch_of(shape[1], k) or stretch_of(shape[1], k) == 1:
             continue
         _Stages(model, operator, k).replace()
         replaced += 1
@@ -64,6 +82,8 @@ class _Stages:
         self._operator = operator
         self._k = k
         self._new: list[Any] = []
+        scores = self._graph.tensors[operator.inputs[0]]
+        self._stretch = stretch_of(int(scores.shape[1]), k)
 
     def replace(self) -> None:
         source = int(self._operator.inputs[0])
@@ -73,17 +93,17 @@ class _Stages:
         first = 0
         if whole is not None:
             source, count, first = whole, int(self._graph.tensors[whole].shape[1]), 1
-        elif count % STRETCH:
+        elif count % self._stretch:
             source, count = self._filled_up(source, count)
-        rows = count // STRETCH
-        table = self._tensor([rows, STRETCH], _FLOAT)
+        rows = count // self._stretch
+        table = self._tensor([rows, self._stretch], _FLOAT)
         self._reshape(source, table)
         largest = self._tensor([rows], _FLOAT)
         self._add("REDUCE_MAX", [table, self._constant([1])], [largest], schema.ReducerOptionsT())
         stretches = self._best_stretches(largest)
-        scores = self._tensor([self._k, STRETCH], _FLOAT)
+        scores = self._tensor([self._k, self._stretch], _FLOAT)
         self._add("GATHER", [table, stretches], [scores], schema.GatherOptionsT())
-        flat = self._tensor([1, self._k * STRETCH], _FLOAT)
+        flat = self._tensor([1, self._k * self._stretch], _FLOAT)
         self._reshape(scores, flat)
         place = self._tensor([1, self._k], _INT)
         self._top_k(flat, best, place)
@@ -104,11 +124,13 @@ class _Stages:
     def _items(self, stretches: int, place: int, at: int, first: int) -> None:
         """Where the winners were: a stretch's start, and the place in it."""
         starts, shift = (self._tensor([self._k], _INT) for _ in range(2))
-        self._add("MUL", [stretches, self._constant([STRETCH])], [starts], schema.MulOptionsT())
-        taken = np.arange(self._k) * STRETCH + first
+        self._add(
+            "MUL", [stretches, self._constant([self._stretch])], [starts], schema.MulOptionsT()
+        )
+        taken = np.arange(self._k) * self._stretch + first
         self._add("SUB", [starts, self._constant(taken)], [shift], schema.SubOptionsT())
         number, moved = (self._tensor([1, self._k], _INT) for _ in range(2))
-        divided = [place, self._constant([STRETCH])]
+        divided = [place, self._constant([self._stretch])]
         self._add("FLOOR_DIV", divided, [number], schema.FloorDivOptionsT())
         self._add("GATHER", [shift, number], [moved], schema.GatherOptionsT())
         self._add("ADD", [place, moved], [at], schema.AddOptionsT())
@@ -131,7 +153,7 @@ class _Stages:
         bias = self._bias(product)
         if len(readers) != 1 or table is None or bias is None or self._is_output(source):
             return None
-        more = -len(table) % STRETCH
+        more = -len(table) % self._stretch
         self._fill(weights, np.pad(table, ((0, more), (0, 0))))
         _more_scales(weights.quantization, more)
         bias[0] = _NEVER
@@ -171,7 +193,7 @@ class _Stages:
         return None if values is None else values.reshape(-1).copy()
 
     def _filled_up(self, source: int, count: int) -> tuple[int, int]:
-        more = -count % STRETCH
+        more = -count % self._stretch
         out = self._tensor([1, count + more], _FLOAT)
         around = self._constant(np.array([[0, 0], [0, more]]))
         never = self._constant(np.array(_NEVER), _FLOAT)

@@ -18,6 +18,7 @@ import numpy as np
 from edgepack.build.convert.tflite_file import tflite_bytes
 from edgepack.build.explain.subject import Rows
 from edgepack.build.explain.timing import Timing, median_span, runs, shared_out
+from edgepack.build.quality.timed_file import TimedFile
 
 #: More cuts are more precise in place and less in time, which is shared among them.
 MOST_CUTS: Final = 48
@@ -27,8 +28,6 @@ METHOD: Final = (
 )
 #: All pieces are open at once, each with its own copy of the weights it uses.
 _MOST_BYTES: Final = 1_500_000_000
-#: How long one piece is timed at a stretch; a longer stretch is more often broken into.
-_BURST_NS: Final = 100_000
 _LEAST_ROUNDS: Final = 15
 _MOST_ROUNDS: Final = 1001
 
@@ -44,7 +43,7 @@ def time_layers(model: Any, layers: Sequence[str], rows: Rows, *, seconds: float
     """
     size = len(tflite_bytes(model))
     ends = runs(layers, max(2, min(MOST_CUTS, _MOST_BYTES // max(2 * size, 1))))
-    pieces = [_Piece(prefix(model, end)) for end in ends]
+    pieces = [TimedFile(prefix(model, end)) for end in ends]
     deadline = perf_counter_ns() + round(seconds * 1e9)
     for piece in pieces:
         piece.settle(rows)
@@ -95,40 +94,3 @@ def _used_buffers(model: Any) -> list[Any]:
     used = {int(each.buffer) for graph in model.subgraphs for each in graph.tensors}
     used |= {int(each.buffer) for each in model.metadata or []}
     return [each if i in used else schema.BufferT() for i, each in enumerate(model.buffers)]
-
-
-class _Piece:
-    """The beginning of a graph, open in the runtime."""
-
-    def __init__(self, data: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_content=data, num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._places = [each["index"] for each in self._interpreter.get_input_details()]
-        self._calls = 1
-
-    def settle(self, rows: Rows) -> None:
-        """Warms up, and finds how many calls make a burst."""
-        for row in rows[:8]:
-            self._give(row)
-            self._interpreter.invoke()
-        started = perf_counter_ns()
-        for _ in range(8):
-            self._interpreter.invoke()
-        each = max((perf_counter_ns() - started) / 8, 1.0)
-        self._calls = int(np.clip(_BURST_NS / each, 1, 1000))
-
-    def time(self, row: Any) -> float:
-        """Returns nanoseconds of one call, the mean of a burst."""
-        self._give(row)
-        invoke = self._interpreter.invoke
-        invoke()
-        started = perf_counter_ns()
-        for _ in range(self._calls):
-            invoke()
-        return (perf_counter_ns() - started) / self._calls
-
-    def _give(self, row: Any) -> None:
-        for place, value in zip(self._places, row, strict=True):
-            self._interpreter.set_tensor(place, value)

@@ -27,7 +27,7 @@ def build_bilstm(
     layers = keras.layers
     history = keras.Input((sequence_length,), dtype="int32", name="history")
     state = layers.Embedding(catalogue + 1, embedding, name="items")(history)
-    state = layers.Bidirectional(layers.LSTM(units), name="bilstm")(state)
+    state = layers.Bidirectional(layers.LSTM(units, name="lstm"), name="bilstm")(state)
     state = layers.Dropout(dropout, name="state_dropout")(state)
     classes = layers.Dense(catalogue + 1, activation="softmax", name="classes")(state)
     return Ranker(

@@ -13,14 +13,21 @@ from edgepack.build.models.ranker import Ranker
 
 
 def build_gru4rec(
-    catalogue: int, sequence_length: int, *, units: int, dropout: float, item_codes: int = 0
+    catalogue: int,
+    sequence_length: int,
+    *,
+    units: int,
+    dropout: float,
+    state: int = 0,
+    item_codes: int = 0,
 ) -> Ranker:
     """Builds the model. Padding is fed as zero vectors, so no step needs a mask.
 
     Args:
         catalogue: Number of items, without padding.
         sequence_length: Items in a history, L.
-        units: Width of the item vectors and of the state.
+        units: Width of the item vectors.
+        state: Width of the recurrent layer's state; 0 for that of the item vectors.
         dropout: Share of activations dropped in training, 0..1.
         item_codes: Codes an item, or 0 for a vector of its own.
     """
@@ -31,8 +38,8 @@ def build_gru4rec(
         keras.ops.cast(keras.ops.not_equal(history, 0), "float32"), axis=-1
     )
     vectors = layers.Dropout(dropout, name="input_dropout")(items.table(history) * present)
-    trained = layers.GRU(units, return_sequences=True, name="gru_every_position")
-    shipped = layers.GRU(units, name="gru")
+    trained = layers.GRU(state or units, return_sequences=True, name="gru_every_position")
+    shipped = layers.GRU(state or units, name="gru")
     project = layers.Dense(units, name="to_item_space")
     drop = layers.Dropout(dropout, name="state_dropout")
     every = project(drop(trained(vectors)))

@@ -5,7 +5,7 @@ Not aware of data or training. May be imported by `edgepack.build`; Keras is imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,10 +19,11 @@ class Architecture(StrEnum):
     BILSTM = "bilstm"
 
 
-# Each architecture's hyper-parameters with their defaults; their types are the rule.
+# Each architecture's hyper-parameters with their defaults; their types are the rule. A width of 0
+# follows from the others.
 HYPER_PARAMETERS: Mapping[Architecture, Mapping[str, int | float]] = {
-    Architecture.SASREC: {"units": 64, "blocks": 2, "dropout": 0.1, "item_codes": 0},
-    Architecture.GRU4REC: {"units": 64, "dropout": 0.1, "item_codes": 0},
+    Architecture.SASREC: {"units": 64, "blocks": 2, "wide": 0, "dropout": 0.1, "item_codes": 0},
+    Architecture.GRU4REC: {"units": 64, "state": 0, "dropout": 0.1, "item_codes": 0},
     Architecture.BILSTM: {"embedding": 64, "units": 64, "dropout": 0.1},
 }
 
@@ -84,6 +85,16 @@ class Ranker:
         if self.bias is None:
             return self.table.score_all(hidden)
         return self.bias(self.table(hidden, reverse=True))
+
+    def adopt(self, weights: Sequence[Any]) -> None:
+        """Takes the weights of a saved `inference`, for training on or for being asked.
+
+        Args:
+            weights: What `get_weights` of the saved model gives.
+        """
+        self.inference.set_weights(list(weights))
+        for trained, shipped in self.copies:
+            trained.set_weights(shipped.get_weights())
 
     def finish(self) -> Any:
         """Brings `inference` up to date with what was trained, and returns it."""

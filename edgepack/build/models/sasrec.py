@@ -22,6 +22,7 @@ def build_sasrec(
     units: int,
     blocks: int,
     dropout: float,
+    wide: int = 0,
     item_codes: int = 0,
 ) -> Ranker:
     """Builds the model. The shipped graph computes its last block for the last position only.
@@ -31,6 +32,7 @@ def build_sasrec(
         sequence_length: Items in a history, L.
         units: Width of the item vectors, d.
         blocks: Transformer blocks.
+        wide: Width inside a block's network; 0 for twice the units.
         dropout: Share of activations dropped in training, 0..1.
         item_codes: Codes an item, or 0 for a vector of its own.
     """
@@ -42,9 +44,10 @@ def build_sasrec(
     )
     state = PositionTable(name="positions")(items.table(history))
     state = layers.Dropout(dropout, name="input_dropout")(state) * present
+    wide = wide or 2 * units
     for number in range(blocks - 1):
-        state = _Block(f"block{number}", units, dropout)(state, state, present)
-    last_block = _Block(f"block{blocks - 1}", units, dropout)
+        state = _Block(f"block{number}", units, wide, dropout)(state, state, present)
+    last_block = _Block(f"block{blocks - 1}", units, wide, dropout)
     final = layers.LayerNormalization(epsilon=1e-5, name="final_norm")
     every = final(last_block(state, state, present))
     last = final(last_block(state[:, -1:, :], state, present))
@@ -60,12 +63,12 @@ def build_sasrec(
 class _Block:
     """Attention and a two-layer network, each added to what came in. Reusable, same weights."""
 
-    def __init__(self, name: str, units: int, dropout: float) -> None:
+    def __init__(self, name: str, units: int, wide: int, dropout: float) -> None:
         layers = keras.layers
         self._norm = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_attention_norm")
         self._attention = CausalAttention(units, name=f"{name}_attention")
         self._network_norm = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_network_norm")
-        self._wide = layers.Dense(2 * units, activation="relu", name=f"{name}_wide")
+        self._wide = layers.Dense(wide, activation="relu", name=f"{name}_wide")
         self._narrow = layers.Dense(units, name=f"{name}_narrow")
         self._drop_attention = layers.Dropout(dropout, name=f"{name}_attention_dropout")
         self._drop_network = layers.Dropout(dropout, name=f"{name}_network_dropout")

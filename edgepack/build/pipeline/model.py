@@ -5,13 +5,15 @@ It is not aware of targets. Used by `build`, and by `edgepack train` and `edgepa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgepack.build.artifacts import Progress, TrainedModel
 from edgepack.build.cache import Cache
 from edgepack.build.load import load_user_model, looks_like_model, user_model_name
 from edgepack.build.pipeline.request import ModelRequest
-from edgepack.build.projects import load_project
+from edgepack.build.projects import Project, load_project
+from edgepack.build.training.optimise.teacher import Teacher, check_teaching
 from edgepack.build.training.train import train
 from edgepack.formats.errors import ConfigError
 
@@ -61,4 +63,17 @@ def obtain_model(request: ModelRequest, cache: Cache, progress: Progress) -> Tra
             hint="leave --samples out, or give --model a .keras, .h5 or .onnx file",
         )
     project = load_project(request.model, request.search, request.recipe)
-    return train(project, request.source, cache, progress)
+    teacher = _teacher(project, request, cache, progress)
+    return train(project, request.source, cache, progress, teacher=teacher)
+
+
+def _teacher(
+    project: Project, request: ModelRequest, cache: Cache, progress: Progress
+) -> Teacher | None:
+    """Trains the model that a project learns from, on the log that it learns from."""
+    if project.optimise.distil is None:
+        return None
+    found = load_project(project.optimise.distil.teacher, request.search)
+    check_teaching(project, found)
+    trained = train(replace(found, data=project.data), request.source, cache, progress)
+    return Teacher(found, trained)

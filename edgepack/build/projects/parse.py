@@ -9,9 +9,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edgepack.build.artifacts import Gate
 from edgepack.build.data.conditions import Condition, parse_condition
@@ -19,6 +18,7 @@ from edgepack.build.data.interactions import DataSource
 from edgepack.build.data.plain import Layout
 from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture
+from edgepack.build.projects.optimise import read_optimise
 from edgepack.build.projects.project import (
     Loss,
     Optimizer,
@@ -26,6 +26,7 @@ from edgepack.build.projects.project import (
     Schedule,
     TrainingSettings,
 )
+from edgepack.build.projects.table import Table
 from edgepack.formats.errors import ConfigError, Problem, did_you_mean
 
 SYNTHETIC = "synthetic"
@@ -33,7 +34,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_]{0,63}")
 # More would be larger than the vectors they stand for.
 _MOST_ITEM_CODES = 32
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 #: What a recipe may say; the rest of a project does not depend on the kind of log.
@@ -57,7 +57,7 @@ def parse_project(text: str, file: Path, recipe: str | None = None) -> Project:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
     problems: list[Problem] = []
-    top = _Table(document, "", problems)
+    top = Table(document, "", problems)
     overlays = _read_recipes(top.table("recipes"))
     project = _read_project(top, file)
     # A recipe is read over a sound project only, so that what is wrong is the recipe's.
@@ -81,7 +81,7 @@ class _Overlay:
     tables: Mapping[str, Any]
 
 
-def _read_recipes(table: _Table) -> dict[str, _Overlay]:
+def _read_recipes(table: Table) -> dict[str, _Overlay]:
     found: dict[str, _Overlay] = {}
     for name in table.names():
         each = table.table(name)
@@ -110,12 +110,12 @@ def _apply_recipes(
         for key, value in overlay.tables.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         own: list[Problem] = []
-        found[name] = _read_project(_Table(merged, "", own), file)
+        found[name] = _read_project(Table(merged, "", own), file)
         problems += [replace(each, where=f"recipes.{name}.{each.where}") for each in own]
     return found
 
 
-def _read_project(top: _Table, file: Path) -> Project:
+def _read_project(top: Table, file: Path) -> Project:
     name = top.text("name", pattern=_NAME, expected="small letters, digits, '-' and '_'")
     version = top.text("version", pattern=_VERSION, expected="letters, digits, '.', '+' and '_'")
     kind = top.text("kind", "recommender")
@@ -141,13 +141,20 @@ def _read_project(top: _Table, file: Path) -> Project:
         training=_read_training(top.table("training")),
         calibration_samples=calibration.integer("samples", 500, low=1, high=100_000),
         gate=_read_gate(top.table("gate")),
+        optimise=read_optimise(top.table("optimise")),
     )
+    if (
+        project.optimise.prune
+        and project.optimise.prune.blocks
+        and "blocks" not in hyper_parameters
+    ):
+        top.problem("optimise.prune.blocks", f"{architecture} has no blocks")
     calibration.refuse_unknown()
     top.refuse_unknown()
     return project
 
 
-def _read_architecture(table: _Table) -> tuple[Architecture, dict[str, int | float]]:
+def _read_architecture(table: Table) -> tuple[Architecture, dict[str, int | float]]:
     before = len(table.problems)
     architecture = table.choice("name", Architecture, None)
     if len(table.problems) > before:
@@ -156,7 +163,7 @@ def _read_architecture(table: _Table) -> tuple[Architecture, dict[str, int | flo
     found: dict[str, int | float] = {}
     for key, default in HYPER_PARAMETERS[architecture].items():
         if isinstance(default, int):
-            # What is 0 by default is off, and may be written so.
+            # What is 0 by default is off or follows from the rest, and may be written so.
             found[key] = table.integer(key, default, low=min(default, 1), high=4096)
         else:
             found[key] = table.number(key, default, low=0.0, high=0.9)
@@ -165,7 +172,7 @@ def _read_architecture(table: _Table) -> tuple[Architecture, dict[str, int | flo
     return architecture, found
 
 
-def _check_item_codes(table: _Table, found: Mapping[str, int | float]) -> None:
+def _check_item_codes(table: Table, found: Mapping[str, int | float]) -> None:
     if found.get("item_codes", 0) > _MOST_ITEM_CODES:
         table.problem(
             "item_codes",
@@ -174,7 +181,7 @@ def _check_item_codes(table: _Table, found: Mapping[str, int | float]) -> None:
         )
 
 
-def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:
+def _read_data(table: Table, directory: Path) -> DataSource | SyntheticShop:
     source = table.text("source", SYNTHETIC)
     if source == SYNTHETIC:
         standard = SyntheticShop()
@@ -207,7 +214,7 @@ def _read_data(table: _Table, directory: Path) -> DataSource | SyntheticShop:
     return log
 
 
-def _read_conditions(table: _Table) -> tuple[Condition, ...]:
+def _read_conditions(table: Table) -> tuple[Condition, ...]:
     found = []
     for text in table.texts("where"):
         try:
@@ -217,7 +224,7 @@ def _read_conditions(table: _Table) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _read_training(table: _Table) -> TrainingSettings:
+def _read_training(table: Table) -> TrainingSettings:
     standard = TrainingSettings()
     settings = TrainingSettings(
         optimizer=table.choice("optimizer", Optimizer, standard.optimizer),
@@ -237,7 +244,7 @@ def _read_training(table: _Table) -> TrainingSettings:
     return settings
 
 
-def _read_gate(table: _Table) -> Gate:
+def _read_gate(table: Table) -> Gate:
     standard = Gate()
     gate = Gate(
         ndcg_ratio=table.number("ndcg_ratio", standard.ndcg_ratio, low=0.0, high=1.0),
@@ -246,121 +253,3 @@ def _read_gate(table: _Table) -> Gate:
     )
     table.refuse_unknown()
     return gate
-
-
-class _Table:
-    """One table of the file: hands out typed values, collects problems, knows what was asked."""
-
-    def __init__(self, values: Mapping[str, Any], path: str, problems: list[Problem]) -> None:
-        self._values = values
-        self._path = path
-        self._asked: set[str] = set()
-        self.problems = problems
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._values)
-
-    def values(self) -> Mapping[str, Any]:
-        return self._values
-
-    def problem(self, key: str, message: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(f"{self._path}{key}", message, hint))
-
-    def table(self, key: str) -> _Table:
-        self._asked.add(key)
-        values = self._values.get(key, {})
-        if not isinstance(values, dict):
-            self.problem(key, f"got {_shown(values)}, expected a table [{key}]")
-            values = {}
-        return _Table(values, f"{self._path}{key}.", self.problems)
-
-    def text(
-        self,
-        key: str,
-        default: str | None = None,
-        *,
-        pattern: re.Pattern[str] | None = None,
-        expected: str = "",
-    ) -> str:
-        value = self._get(key, default)
-        if value is None:
-            return ""
-        if not isinstance(value, str) or not value:
-            self.problem(key, f"got {_shown(value)}, expected text")
-            return ""
-        if pattern is not None and not pattern.fullmatch(value):
-            self.problem(key, f"got '{value}', expected {expected}")
-        return value
-
-    def optional_text(self, key: str) -> str | None:
-        self._asked.add(key)
-        return self.text(key) if key in self._values else None
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            self.problem(key, f"got {_shown(value)}, expected a list of texts")
-            return ()
-        return tuple(value)
-
-    def integer(self, key: str, default: int, *, low: int, high: int) -> int:
-        value = self._get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.problem(key, f"got {_shown(value)}, expected a whole number")
-            return default
-        if not low <= value <= high:
-            self.problem(key, f"got {value}, expected {low} to {high}")
-        return value
-
-    def optional_integer(self, key: str) -> int | None:
-        self._asked.add(key)
-        # Whether it is one, and how large, is seen where it is used.
-        value: int | None = self._values.get(key)
-        return value
-
-    def number(self, key: str, default: float, *, low: float, high: float) -> float:
-        value = self._get(key, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            self.problem(key, f"got {_shown(value)}, expected a number")
-            return default
-        # Written this way round, NaN is refused too.
-        if not low <= value <= high:
-            self.problem(key, f"got {value}, expected {low:g} to {high:g}")
-        return float(value)
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self._get(key, default)
-        if not isinstance(value, bool):
-            self.problem(key, f"got {_shown(value)}, expected true or false")
-            return default
-        return value
-
-    def choice(self, key: str, kind: type[_Choice], default: _Choice | None) -> _Choice:
-        value = self._get(key, default)
-        known = [member.value for member in kind]
-        if isinstance(value, str) and value in known:
-            return kind(value)
-        if value is not None:
-            guess = did_you_mean(value, known) if isinstance(value, str) else ""
-            self.problem(key, f"got {_shown(value)}, expected one of {', '.join(known)}{guess}")
-        return default if default is not None else next(iter(kind))
-
-    def refuse_unknown(self) -> None:
-        for key in self._values:
-            if key not in self._asked:
-                self.problem(
-                    key,
-                    f"unknown key{did_you_mean(key, sorted(self._asked))}",
-                    f"known here: {', '.join(sorted(self._asked))}",
-                )
-
-    def _get(self, key: str, default: Any) -> Any:
-        self._asked.add(key)
-        value = self._values.get(key, default)
-        if value is None:
-            self.problem(key, "is missing")
-        return value
-
-
-def _shown(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str) else repr(value)

@@ -16,6 +16,7 @@ from edgepack.build.artifacts import Gate
 from edgepack.build.data.interactions import DataSource
 from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import Architecture
+from edgepack.build.projects.optimise import NOTHING, Optimise
 
 
 class Loss(StrEnum):
@@ -98,6 +99,7 @@ class Project:
         training: How it is trained.
         calibration_samples: Histories kept for calibrating int8 variants.
         gate: What a variant must keep of the fp32 model's quality.
+        optimise: What is done to make the model smaller or faster.
         recipe: The recipe that is followed; None for none.
         recipes: What each of the project's recipes is for, by name.
     """
@@ -113,6 +115,7 @@ class Project:
     training: TrainingSettings
     calibration_samples: int
     gate: Gate
+    optimise: Optimise = NOTHING
     recipe: str | None = None
     recipes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -128,4 +131,5 @@ class Project:
             "sequence_length": self.sequence_length,
             "calibration_samples": self.calibration_samples,
             "training": dataclasses.asdict(self.training),
+            **self.optimise.to_key(),
         }

@@ -74,14 +74,14 @@ def full_softmax_loss(logits: Any, targets: Any, smoothing: float) -> Any:
     return loss
 
 
-def sampled_softmax_loss(
+def sampled_logits(
     hidden: Any,
     targets: Any,
     sampled: Any,
     look_up: Callable[[Any], tuple[Any, Any]],
     catalogue: int,
 ) -> Any:
-    """Cross-entropy of the target against a sample of the catalogue.
+    """Scores of each row's target, first, and of a sample of the catalogue.
 
     Each logit is lowered by the log of how often its item is drawn, which makes the expected
     gradient that of the full softmax; a drawn item that is the row's own target is left out.
@@ -95,7 +95,7 @@ def sampled_softmax_loss(
         catalogue: Number of items.
 
     Returns:
-        float32[n].
+        float32[n, 1 + s].
 
     Source: Jean et al. 2015, arXiv:1412.2007, section 3.
     """
@@ -110,5 +110,39 @@ def sampled_softmax_loss(
     others += added - log_expected_count(sampled, catalogue, count)
     hit = tf.equal(targets[:, None], sampled[None, :])
     others = tf.where(hit, tf.float32.min / 2, others)
-    every = tf.concat([own[:, None], others], axis=1)
-    return tf.reduce_logsumexp(every, axis=1) - own
+    return tf.concat([own[:, None], others], axis=1)
+
+
+def sampled_softmax_loss(logits: Any) -> Any:
+    """Cross-entropy of the target against a sample of the catalogue.
+
+    Args:
+        logits: float32[n, 1 + s] from `sampled_logits`.
+
+    Returns:
+        float32[n].
+    """
+    import tensorflow as tf
+
+    return tf.reduce_logsumexp(logits, axis=1) - logits[:, 0]
+
+
+def distillation_loss(logits: Any, teacher_logits: Any, temperature: float) -> Any:
+    """How far a model's ranking is from its teacher's, over the same items.
+
+    Args:
+        logits: float32[n, c].
+        teacher_logits: float32[n, c]; no gradient goes through them.
+        temperature: What both are divided by.
+
+    Returns:
+        float32[n], the Kullback-Leibler divergence times the temperature squared, which keeps
+        its gradient as large as the cross-entropy's.
+
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2.
+    """
+    import tensorflow as tf
+
+    aimed = tf.nn.log_softmax(tf.stop_gradient(teacher_logits) / temperature)
+    found = tf.nn.log_softmax(logits / temperature)
+    return temperature**2 * tf.reduce_sum(tf.exp(aimed) * (aimed - found), axis=-1)

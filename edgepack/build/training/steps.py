@@ -7,7 +7,7 @@ Not aware of when training ends. TensorFlow is imported on use. May be imported 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from edgepack.build.projects.project import Project, Schedule
 from edgepack.build.training.examples import IntArray, prefixes, windows
 from edgepack.build.training.loss import (
     SAMPLED_CLASSES,
+    distillation_loss,
     full_softmax_loss,
     sample_classes,
+    sampled_logits,
     sampled_softmax_loss,
 )
 
@@ -28,6 +30,7 @@ from edgepack.build.training.loss import (
 _BETA_2 = 0.98
 # The cosine schedule ends at this share of the learning rate.
 _LAST_SHARE = 0.02
+_INT8_MOST = 127
 
 
 class Batches:
@@ -92,18 +95,33 @@ def scheduled_rate(schedule: Schedule, start: float, done: float) -> float:
 class Trainer:
     """Moves a model's weights, one batch at a time."""
 
-    def __init__(self, ranker: Ranker, project: Project, catalogue: int) -> None:
+    def __init__(
+        self,
+        ranker: Ranker,
+        project: Project,
+        catalogue: int,
+        *,
+        teacher: Ranker | None = None,
+        rounded: bool = False,
+    ) -> None:
         """Prepares an optimiser; `plan` comes before the first step.
 
         Args:
             ranker: What to train, in place.
             project: Its training settings.
             catalogue: Number of items.
+            teacher: What it also learns from, as `[optimise.distil]` says; never changed. Both
+                learn at every position and know the same items.
+            rounded: Matrices are read rounded to 8 bits, and their gradients are taken as those
+                of the numbers that were rounded.
         """
         import keras
 
         settings = project.training
         self._ranker = ranker
+        self._teacher = teacher
+        self._distil = project.optimise.distil
+        self._rounded = rounded
         self._catalogue = catalogue
         self._smoothing = settings.label_smoothing
         self._random = np.random.default_rng((settings.seed, 2))
@@ -146,6 +164,33 @@ class Trainer:
         self._taken += 1
         return self._graph(history, targets, drawn)
 
+    def gradients(self, history: IntArray, targets: IntArray) -> dict[str, NDArray[np.float32]]:
+        """The gradient of one batch's mean loss; nothing is learnt from it.
+
+        Args:
+            history: int32[batch, L].
+            targets: As `step` takes them.
+
+        Returns:
+            An array of the weight's shape for each weight, by Keras' path of it.
+        """
+        import tensorflow as tf
+
+        drawn = np.zeros(1, dtype=np.int32)
+        if self._sampled:
+            drawn = sample_classes(self._catalogue, SAMPLED_CLASSES, self._random)
+        with tf.GradientTape() as tape:
+            loss = self._loss(history, targets, drawn)
+        found = tape.gradient(loss, self._variables)
+        return {
+            variable.path: np.asarray(tf.convert_to_tensor(gradient))
+            for variable, gradient in zip(self._variables, found, strict=True)
+        }
+
+    def named_weights(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of the weights, by Keras' path of each."""
+        return {variable.path: np.array(variable.numpy()) for variable in self._variables}
+
     def weights(self) -> list[NDArray[np.float32]]:
         """A copy of the weights."""
         return [np.array(variable.numpy()) for variable in self._variables]
@@ -164,9 +209,12 @@ class Trainer:
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def step(history: Any, targets: Any, drawn: Any) -> Any:
+            kept = round_in_place(self._variables) if self._rounded else {}
             with tf.GradientTape() as tape:
                 loss = self._loss(history, targets, drawn)
             gradients = tape.gradient(loss, self._variables)
+            for place, value in kept.items():
+                self._variables[place].assign(value)
             self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
             return loss
 
@@ -183,13 +231,53 @@ class Trainer:
         if ranker.hidden is None:
             scores = ranker.inference(history, training=True)
             return _class_loss(tf.gather(scores, asked[:, 0]), answers)
-        hidden = tf.gather_nd(ranker.hidden(history, training=True), asked)
+        logits = self._logits(ranker, history, asked, answers, drawn, training=True)
         if self._sampled:
-            return tf.reduce_mean(
-                sampled_softmax_loss(hidden, answers, drawn, ranker.look_up, self._catalogue)
+            loss = sampled_softmax_loss(logits)
+        else:
+            loss = full_softmax_loss(logits, answers, self._smoothing)
+        if self._teacher is not None and self._distil is not None:
+            aimed = self._logits(self._teacher, history, asked, answers, drawn, training=False)
+            away = distillation_loss(logits, aimed, self._distil.temperature)
+            loss = (1.0 - self._distil.weight) * loss + self._distil.weight * away
+        return tf.reduce_mean(loss)
+
+    def _logits(
+        self, ranker: Ranker, history: Any, asked: Any, answers: Any, drawn: Any, *, training: bool
+    ) -> Any:
+        """Scores at the positions that are asked, of all items or of those that were drawn."""
+        import tensorflow as tf
+
+        if ranker.hidden is None:
+            raise AssertionError(
+                "only a model that learns at every position is asked for its state"
             )
-        logits = ranker.score_all(hidden)
-        return tf.reduce_mean(full_softmax_loss(logits, answers, self._smoothing))
+        hidden = tf.gather_nd(ranker.hidden(history, training=training), asked)
+        if self._sampled:
+            return sampled_logits(hidden, answers, drawn, ranker.look_up, self._catalogue)
+        return ranker.score_all(hidden)
+
+
+def round_in_place(variables: Sequence[Any]) -> dict[int, Any]:
+    """Rounds every matrix to 8 bits, as converting it does.
+
+    Args:
+        variables: Keras variables; those of fewer than two axes stay as they are.
+
+    Returns:
+        What the rounded ones held before, by place.
+
+    Source: the LiteRT 8-bit quantisation specification: weights are symmetric, -127 to 127.
+    """
+    import tensorflow as tf
+
+    kept = {}
+    for place, variable in enumerate(variables):
+        if len(variable.shape) > 1:
+            value = kept[place] = tf.identity(variable.value)
+            step = tf.maximum(tf.reduce_max(tf.abs(value)), 1e-12) / _INT8_MOST
+            variable.assign(tf.round(value / step) * step)
+    return kept
 
 
 def _class_loss(probabilities: Any, answers: Any) -> Any:

@@ -10,6 +10,7 @@ from edgepack.build.data.interactions import DataSource
 from edgepack.build.data.synthetic import SyntheticShop
 from edgepack.build.models.ranker import HYPER_PARAMETERS, Architecture
 from edgepack.build.projects import Loss, Project, TrainingSettings, parse_project
+from edgepack.build.projects.optimise import NOTHING, CutCatalogue, Optimise, Prune
 from edgepack.formats.errors import ConfigError
 
 FILE = Path("shop/model.toml")
@@ -156,3 +157,37 @@ def test_every_shipped_project_says_what_kind_it_is(repository: Path) -> None:
         assert project.name == file.parent.name
         assert tomllib.loads(text)["kind"] == "recommender"
         assert isinstance(project.data, SyntheticShop)
+
+
+def test_mistakes_in_steps_are_named_with_their_key_paths() -> None:
+    text = "[optimise]\nrounded_epochs = -1\nprun = {}\n"
+    text += "[optimise.distil]\nweight = 2\n[optimise.catalogue]\nshare = 0.9\n"
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    for fact in (
+        "optimise.rounded_epochs: got -1, expected 0 to 1000",
+        "optimise.prun: unknown key; did you mean 'prune'?",
+        "optimise.distil.teacher: is missing",
+        "optimise.distil.weight: got 2, expected 0 to 1",
+        "optimise.catalogue.share: unknown key",
+    ):
+        assert fact in caught.value.message
+
+
+def test_a_step_that_is_named_has_defaults_and_others_are_left_out() -> None:
+    assert parse().optimise == NOTHING
+    found = parse("[optimise.prune]\nunits = 0.25\n").optimise
+    assert found == Optimise(prune=Prune(units=0.25, blocks=None, epochs=3))
+    assert parse("[optimise]\ncatalogue = {}\n").optimise == Optimise(catalogue=CutCatalogue())
+
+
+def test_only_an_architecture_with_blocks_loses_blocks() -> None:
+    text = "[optimise.prune]\nblocks = 1\n"
+    assert parse(text).optimise == Optimise(prune=Prune(blocks=1))
+    with pytest.raises(ConfigError, match=r"optimise\.prune\.blocks"):
+        parse(text, architecture='[architecture]\nname = "gru4rec"\n')
+
+
+def test_steps_train_anew_and_a_project_without_any_is_as_it_was() -> None:
+    assert "optimise" not in parse().training_key()
+    assert parse("[optimise]\nrounded_epochs = 1\n").training_key()["optimise"]["rounded_epochs"]
