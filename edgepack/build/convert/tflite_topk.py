@@ -41,7 +41,7 @@ def stretch_of(count: int, k: int) -> int:
         count: Scores, at least as many as k.
         k: How many are wanted.
     """
-    return min(_LONGEST, 2 ** math.ceil(math.log2(math.sqrt(count / k))))
+    return min(_LONGEST, 1 << math.ceil(math.log2(math.sqrt(count / k))))
 
 
 def stage_top_k(model: Any, least_items: int = LEAST_ITEMS) -> int:
