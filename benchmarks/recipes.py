@@ -16,9 +16,10 @@ import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,45 +102,46 @@ def write_shape(shape: Shape, path: Path) -> None:
             stream.writelines(f"u{user} i{item}\n" for item in steps)
 
 
-def trained_facts(project: Project, path: Path, layout: Layout) -> tuple[dict[str, object], float]:
+def trained_facts(project: Project, path: Path, layout: Layout) -> tuple[Mapping[str, Any], float]:
     """What training says, and its seconds."""
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
         source = DataSource(path, layout=layout)
         facts = train(project, source, Cache(Path(cache)), SilentProgress()).facts
-        return dict(facts), time.perf_counter() - start
+        return facts, time.perf_counter() - start
 
 
 def quality(options: argparse.Namespace) -> None:
-    """Prints a row for each recipe and shop, after those of the baselines."""
-    print("| data | layout | recipe | HR@10 | NDCG@10 | best epoch | seconds |")
+    """Prints a row for each shop and recipe, and one for each baseline."""
+    print("| data | layout | ranked by | HR@10 | NDCG@10 | best epoch | seconds |")
     print("|---|---|---|---|---|---|---|")
     for number, name in enumerate(options.sets or SETS):
-        layout = list(Layout)[1:][number % 2]
+        layout = (Layout.PAIRS, Layout.SEQUENCES)[number % 2]
+        source = source_of(name, options.data)
+        if source is None:
+            raise AssertionError(f"{name} is a log")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.txt"
-            source = source_of(name, options.data)
-            if source is None:
-                raise AssertionError(f"{name} is a log")
             write_plain(source, path, layout)
             for place, recipe in enumerate(options.recipe or ("none", "histories", "sparse")):
-                project = load_project(
-                    "session",
-                    search_path("models", Path.cwd()),
-                    None if recipe == "none" else recipe,
-                )
-                facts, seconds = trained_facts(project, path, layout)
-                shown = list(facts["metrics"].items())  # type: ignore[attr-defined]
-                for who, metrics in shown if place == 0 else [("model", dict(shown)["model"])]:
+                facts, seconds = trained_facts(_project(recipe), path, layout)
+                epochs = facts["epochs"]
+                took = f"{epochs['best']} of {epochs['run']} | {seconds:.0f}"
+                for who, metrics in facts["metrics"].items():
                     own = who == "model"
-                    epochs = facts["epochs"]
-                    print(
-                        f"| {name} | {layout} | {recipe if own else who} | {metrics['hr']:.4f} "
-                        f"| {metrics['ndcg']:.4f} "
-                        + (f"| {epochs['best']} of {epochs['run']} " if own else "|  ")  # type: ignore[index]
-                        + (f"| {seconds:.0f} |" if own else "|  |"),
-                        flush=True,
-                    )
+                    # The baselines are the same for every recipe; once is enough.
+                    if own or place == 0:
+                        shown = f"{metrics['hr']:.4f} | {metrics['ndcg']:.4f}"
+                        ranked_by = recipe if own else who
+                        ended = took if own else " | "
+                        print(
+                            f"| {name} | {layout} | {ranked_by} | {shown} | {ended} |", flush=True
+                        )
+
+
+def _project(recipe: str) -> Project:
+    folders = search_path("models", Path.cwd())
+    return load_project("session", folders, None if recipe == "none" else recipe)
 
 
 def timing(options: argparse.Namespace) -> None:
@@ -148,7 +150,7 @@ def timing(options: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|")
     for name in options.shape or SHAPES:
         shape = SHAPES[name]
-        project = load_project("session", search_path("models", Path.cwd()), shape.recipe)
+        project = _project(shape.recipe)
         seconds = []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.txt"

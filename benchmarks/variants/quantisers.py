@@ -33,6 +33,8 @@ _CUT, _RETURNED = 10, 20
 _OURS: Final = "edgepack-tflite-dynamic-int8-per-tensor"
 #: Histories that each runtime is tried with.
 _TRIED: Final = 200
+#: As many as settle a share to two digits.
+_MOST_HISTORIES: Final = 2_000
 _STEPS: Final = ("graph", "converter", "ours", "quantizer")
 #: Run by the Python of a runtime; the file, histories and where its answers go are its arguments.
 _TRY: Final = """
@@ -332,10 +334,6 @@ def measure(folder: Path, model: Path, samples: Path, old: Path, rounds: int) ->
             )
         )
     return sorted(rows, key=lambda row: row.file)
-
-
-#: As many as settle a share to two digits.
-_MOST_HISTORIES: Final = 2_000
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.build.data.sequences import MIN_EVENTS, Sequences, gather
+from edgepack.formats.errors import ConfigError
 from edgepack.formats.vocabulary import Vocabulary
 
 #: What one item or less leaves is no catalogue.
@@ -42,10 +43,19 @@ def keep_popular(sequences: Sequences, count: int) -> Sequences:
 
     Returns:
         Sequences over a vocabulary of `count` items, in which an item has the index it had.
+
+    Raises:
+        ConfigError: No session is long enough then.
     """
     items, offsets = _known(sequences, count)
     lengths = np.diff(offsets)
     long = lengths >= MIN_EVENTS
+    if not long.any():
+        raise ConfigError(
+            f"[optimise.catalogue] keeps {count} of {len(sequences.vocabulary)} items, and none "
+            f"of {len(sequences)} sessions has {MIN_EVENTS} events of these",
+            hint="raise events: a larger share of the events keeps more items",
+        )
     return Sequences(
         items=items[np.repeat(long, lengths)],
         offsets=np.concatenate(([0], np.cumsum(lengths[long]))).astype(np.int64),

@@ -70,6 +70,8 @@ def train(
         ConfigError: The data cannot be used.
         MissingExtraError: TensorFlow is not installed.
     """
+    if (teacher is None) != (project.optimise.distil is None):
+        raise AssertionError(f"'{project.name}' and its teacher belong together")
     data = source or project.data
     tools = {name: _installed(name) for name in ("tensorflow", "keras", "numpy")}
     key = {

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepack.build.data.catalogue import ask_all, keep_popular, popular_enough
+from edgepack.formats.errors import ConfigError
 from tests.build.data.logs import sequences_of
 
 Array = NDArray[np.int32]
@@ -41,6 +42,11 @@ def test_a_session_too_short_without_the_rare_items_is_left_out() -> None:
     assert found == ["aabab", "baab"]
     # "y" was left out before, two of "abz" are now.
     assert (kept.short_sessions, kept.short_events) == (2, 3)
+
+
+def test_a_catalogue_cut_so_far_that_no_session_is_left_is_refused() -> None:
+    with pytest.raises(ConfigError, match="keeps 2 of 6 items, and none of 3 sessions has 3"):
+        keep_popular(sequences_of("aced", "bfce", "adbf"), 2)
 
 
 def test_nothing_changes_where_every_item_is_kept() -> None:
