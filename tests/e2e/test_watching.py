@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.campaigns.boxes import Address, Serving, serving_on
+from edgepack.formats.errors import DeviceError
+from tests.campaigns.boxes import Address, Box, Serving, serving_on
 from tests.deploy.dashboards import DASHBOARDS, expressions_of, load_dashboard
 from tests.deploy.manifests import DEPLOY
 from tests.e2e.prometheus import Programs, Prometheus, running, unpack_prometheus
@@ -93,11 +94,20 @@ def runner(tmp_path_factory: pytest.TempPathFactory, hub: WatchedHub) -> Iterato
     assert enrolled.returncode == 0, enrolled.stderr
     log, env = folder / "runner.log", {"LD_LIBRARY_PATH": str(driver)}
     with serving_on(box, log, "--config", str(settings), env=env) as serving:
-        measured = box.run("bench", "--duration", "quick", env=env)
+        measured = _measured_between_reports(box, env)
         assert measured.returncode == 0, measured.stderr
         ask_enough(serving)
         serving.process.send_signal(signal.SIGHUP)
         yield serving
+
+
+def _measured_between_reports(box: Box, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Benchmarks a box whose daemon talks to its hub every second, which counts as being busy."""
+    for _ in range(20):
+        measured = box.run("bench", "--duration", "quick", env=env)
+        if measured.returncode != DeviceError.exit_code:
+            break
+    return measured
 
 
 @pytest.fixture(scope="module")
