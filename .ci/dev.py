@@ -24,6 +24,8 @@ STAMP = VENV / ".edgepack-set-up"
 
 #: What proving a variant on a foreign CPU needs.
 APT_PACKAGES = ("arch-test", "bubblewrap", "mmdebstrap", "qemu-user-static")
+#: So many tests run at once: most of them wait for a process of their own.
+TEST_WORKERS = 2
 #: What only the tests need: container images and a registry, a browser, certificates, wrong
 #: clocks, a service manager, a load, small disks, a stand-in for a driver's library, a database
 #: server.
@@ -130,6 +132,7 @@ def run_tests(arguments: list[str]) -> int:
     bin_dir = VENV / "bin"
     failed = []
     if not arguments:
+        arguments = ["-n", str(TEST_WORKERS)]
         for check in (
             ["ruff", "check"],
             ["ruff", "format", "--check"],

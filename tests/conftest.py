@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.left_out import forbid_in_ci
+from tests.side_by_side import GroupScheduling, order_of
 
 # The time a test takes is never its result: CI's machines are slow now and then.
 settings.register_profile(
@@ -34,6 +35,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, Any]:
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, Any]:
     """Fails a file that CI would skip."""
     return forbid_in_ci((yield), in_ci=bool(os.environ.get("CI")))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Shares the tests out when `-n` asks for several workers."""
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what takes longest first."""
+    items.sort(key=lambda item: order_of(item.nodeid))
 
 
 class ForbiddenInUnitTestError(AssertionError):

@@ -38,9 +38,12 @@ def _ctrl_c_reaches_children() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole run; EDGEPACK_TEST_CACHE keeps it between runs."""
-    kept = os.environ.get("EDGEPACK_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.mktemp("cache")
+    """One cache for the whole run, all workers; EDGEPACK_TEST_CACHE keeps it between runs."""
+    if kept := os.environ.get("EDGEPACK_TEST_CACHE"):
+        return Path(kept)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return tmp_path_factory.getbasetemp().parent / "cache"
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")

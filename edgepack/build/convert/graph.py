@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgepack.build.convert.fewer_operators import write_fewer_operators
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.recipes import UNROLL_MOST_STEPS, Form
 from edgepack.build.convert.recurrent import project_first, repeated_weights, rest_weights
@@ -30,6 +31,7 @@ def write_graphs(job: Job) -> Outcome:
         ConversionError: The model cannot be read.
     """
     source = load_source(job.source, job.samples, job.graph_top_k)
+    write_fewer_operators(source.layers, ranks=job.graph_top_k is not None)
     steps = source.recurrent_steps
     if steps == 0:
         outputs = _save(source, job.out / Form.PLAIN)

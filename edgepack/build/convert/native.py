@@ -56,7 +56,7 @@ def mark_native_layers(layers: Sequence[Any]) -> dict[str, NativeLayer]:
     marked: dict[str, NativeLayer] = {}
     for layer in layers:
         name = f"{MARKER}{len(marked)}_"
-        if type(layer) is keras.layers.LayerNormalization and _is_plain_norm(layer):
+        if type(layer) is keras.layers.LayerNormalization and is_plain_norm(layer):
             marked[name] = _native_norm(layer)
             layer.call = types.MethodType(_norm_call(name), layer)
         elif type(layer) in (keras.layers.GRU, keras.layers.LSTM) and _is_plain_rnn(layer):
@@ -89,7 +89,8 @@ def marker_handlers(marked: Mapping[str, NativeLayer]) -> dict[str, Any]:
     return {kind: (replace, []) for kind in ("PyFunc", "PyFuncStateless", "EagerPyFunc")}
 
 
-def _is_plain_norm(layer: Any) -> bool:
+def is_plain_norm(layer: Any) -> bool:
+    """Whether a LayerNormalization is the textbook's: over the last axis, with gamma and beta."""
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     return bool(
         list(axes) == [-1] and layer.scale and layer.center and not getattr(layer, "rms_scaling", 0)

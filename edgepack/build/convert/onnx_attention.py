@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from edgepack.build.convert.merging import merging_keys_saves, merging_values_saves, multiplied
 from edgepack.build.convert.onnx_file import drop_unused
 from edgepack.build.convert.onnx_graph import Array, Extents, Graph, attribute
 
@@ -72,11 +73,9 @@ def _merge_keys(graph: Graph, scores: Any) -> bool:
     if len(asked) != len(kept) or positions is None or others is None:
         return False
     (width, units), height = query.weights.shape, len(key.weights)
-    pairs = positions * others
-    before = units * (positions * width + others * height + pairs)
-    if height * (positions * width + pairs) >= before:
+    if not merging_keys_saves(positions, others, width, height, units):
         return False
-    _set_weights(graph, query, _multiplied(query.weights, key.weights.T))
+    _set_weights(graph, query, multiplied(query.weights, key.weights.T))
     turned.input[0] = key.source
     return True
 
@@ -99,15 +98,13 @@ def _merge_values(graph: Graph, output: Any) -> bool:
         return False
     positions, others = (n or 0 for n in shares[-2:])
     (height, units), outputs = value.weights.shape, weights.shape[1]
-    pairs = positions * others
-    before = units * (others * height + pairs + positions * outputs)
-    if height * (pairs + positions * outputs) >= before:
+    if not merging_values_saves(positions, others, height, units, outputs):
         return False
     seen.input[1] = value.source
     if flat is not None:
         flat.input[1] = _with_last(graph, flat.input[1], height)
     output.input[1] = graph.add_constant(
-        f"{output.input[1]}merged_", _multiplied(value.weights, weights)
+        f"{output.input[1]}merged_", multiplied(value.weights, weights)
     )
     return True
 
@@ -150,11 +147,6 @@ def _matrix(graph: Graph, name: str) -> Array | None:
     value = graph.constant(name)
     fits = value is not None and value.ndim == _MATRIX and value.dtype == np.float32
     return value if fits and graph.readers[name] == 1 else None
-
-
-def _multiplied(first: Array, second: Array) -> Array:
-    exact: Array = np.matmul(first.astype(np.float64), second.astype(np.float64))
-    return exact.astype(np.float32)
 
 
 def _turns_matrices(node: Any) -> bool:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from edgepack.build.convert.job import Job, Outcome
 from edgepack.build.convert.process import last_words
 from edgepack.build.convert.tflite_compact import compact
+from edgepack.build.convert.tflite_compare import fill_compared_numbers
 from edgepack.build.convert.tflite_file import (
     file_specs,
     parse_tflite,
@@ -158,5 +159,6 @@ def _convert(converter: Any) -> bytes:
 def _finish(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
     refuse_foreign_operators(model)
     stage_top_k(model)
+    fill_compared_numbers(model)
     compact(model, inputs, outputs)
     return tflite_bytes(model)

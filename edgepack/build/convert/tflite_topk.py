@@ -1,8 +1,10 @@
 """Ranks a large catalogue in two stages in a TFLite graph, and spares it a copy of the scores.
 
 One top-k looks at a million scores one by one; the largest of each stretch is found with vector
-instructions, and only the best stretches are looked at. The answer is the same, ties
-included: an item outside the best k stretches has k better ones before it, one in each.
+instructions, and only the best stretches are looked at, the best of them first: what comes
+after that seldom moves a winner. The scores are the same, since an item outside the best k
+stretches has k others no worse, one in each. Which of several items with one score comes first,
+or last of all that fit, is another matter than in one stage: a lower number no longer decides.
 
 Before the top-k the graph cuts off padding's score, a copy of all others. Where the scores come
 out of one product, padding gets a score that never wins instead, and the product gets as many
@@ -100,7 +102,8 @@ class _Stages:
         self._reshape(source, table)
         largest = self._tensor([rows], _FLOAT)
         self._add("REDUCE_MAX", [table, self._constant([1])], [largest], schema.ReducerOptionsT())
-        stretches = self._best_stretches(largest)
+        stretches = self._tensor([self._k], _INT)
+        self._top_k(largest, self._tensor([self._k], _FLOAT), stretches)
         scores = self._tensor([self._k, self._stretch], _FLOAT)
         self._add("GATHER", [table, stretches], [scores], schema.GatherOptionsT())
         flat = self._tensor([1, self._k * self._stretch], _FLOAT)
@@ -110,16 +113,6 @@ class _Stages:
         self._items(stretches, place, at, first)
         position = self._graph.operators.index(self._operator)
         self._graph.operators[position : position + 1] = self._new
-
-    def _best_stretches(self, largest: int) -> int:
-        """int32[k]: the stretches with the largest scores, in their own order for ties."""
-        unsorted, up, down = (self._tensor([self._k], _INT) for _ in range(3))
-        self._top_k(largest, self._tensor([self._k], _FLOAT), unsorted)
-        self._add("NEG", [unsorted], [up], schema.NegOptionsT())
-        self._top_k(up, down, self._tensor([self._k], _INT))
-        ascending = self._tensor([self._k], _INT)
-        self._add("NEG", [down], [ascending], schema.NegOptionsT())
-        return ascending
 
     def _items(self, stretches: int, place: int, at: int, first: int) -> None:
         """Where the winners were: a stretch's start, and the place in it."""

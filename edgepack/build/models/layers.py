@@ -96,16 +96,27 @@ class CausalAttention(keras.layers.Layer):  # type: ignore[misc]
         Returns:
             float32[b, q, units].
         """
-        asked, length = int(query.shape[1]), int(context.shape[1])
         keys = keras.ops.transpose(self.key(context), (0, 2, 1))
         scores = keras.ops.matmul(self.query(query) * self.units**-0.5, keys)
+        shares = self.shares(scores, training)
+        return self.output_dense(keras.ops.matmul(shares, self.value(context)))
+
+    def shares(self, scores: Any, training: bool | None = None) -> Any:
+        """What each position takes of each one it may look at.
+
+        Args:
+            scores: float32[b, q, L], of the last q positions.
+            training: Later positions are then shut out exactly.
+
+        Returns:
+            float32[b, q, L], rows of sum 1.
+        """
+        asked, length = int(scores.shape[1]), int(scores.shape[2])
         if asked > 1:
             scores = scores + _future_scores(
                 asked, length, _TRAINING_FUTURE_SCORE if training else FUTURE_SCORE
             )
-        return self.output_dense(
-            keras.ops.matmul(keras.ops.softmax(scores, axis=-1), self.value(context))
-        )
+        return keras.ops.softmax(scores, axis=-1)
 
     def compute_output_shape(self, query_shape: Any, context_shape: Any) -> Any:
         """The query's shape with `units` last."""
