@@ -26,6 +26,7 @@ from edgepack.build.convert.tflite_file import (
     tflite_bytes,
 )
 from edgepack.build.convert.tflite_static import make_static
+from edgepack.build.convert.tflite_tied import read_table_once
 from edgepack.build.convert.tflite_topk import stage_top_k
 from edgepack.formats.errors import ConversionError
 from edgepack.formats.tensors import TensorSpec
@@ -159,6 +160,7 @@ def _convert(converter: Any) -> bytes:
 def _finish(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
     refuse_foreign_operators(model)
     stage_top_k(model)
+    read_table_once(model)
     fill_compared_numbers(model)
     compact(model, inputs, outputs)
     return tflite_bytes(model)

@@ -21,6 +21,8 @@ from edgepack.build.convert.tflite_file import constant, operator_name
 #: Source: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc, FULLY_CONNECTED.
 _HYBRID_VERSION: Final = 9
 _INT8_MOST: Final = 127
+#: Share of a table's numbers that may lie outside its calibrated range.
+_MOST_CUT: Final = 0.05
 #: What may stand between the scoring product and the answer.
 _BEHIND: Final = frozenset(
     {
@@ -145,12 +147,23 @@ def _tied_table(model: Any, graph: Any, table: npt.NDArray[Any]) -> int | None:
             values = constant(model, tensor)
             if values is None or values.shape != table.shape or len(tensor.quantization.scale) != 1:
                 continue
-            step = float(tensor.quantization.scale[0])
-            known = (values.astype(np.float32) - float(tensor.quantization.zeroPoint[0])) * step
-            # Half a step is rounding; the other half is the range the converter cut off.
-            if np.abs(known - table).max() <= step:
+            if _is_rounded(values, tensor.quantization, table):
                 return int(i)
     return None
+
+
+def _is_rounded(values: npt.NDArray[Any], quantisation: Any, table: npt.NDArray[Any]) -> bool:
+    """Whether int8 values are a float table's.
+
+    The converter gives a table the range of what was looked up in it while it was calibrated;
+    of items that were not, it cuts off what is beyond.
+    """
+    step, zero = float(quantisation.scale[0]), float(quantisation.zeroPoint[0])
+    known = (values.astype(np.float32) - zero) * step
+    lowest, highest = (-_INT8_MOST - 1 - zero) * step, (_INT8_MOST - zero) * step
+    cut = np.clip(table, lowest, highest)
+    few = np.mean(cut != table) <= _MOST_CUT
+    return bool(few and np.abs(known - cut).max() <= step)
 
 
 def _fill(model: Any, tensor: Any, values: npt.NDArray[np.int8], scale: float) -> None:
