@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from edgepack.build.artifacts import ConvertedVariant, Quality
 from edgepack.formats.errors import ConfigError
@@ -17,6 +17,13 @@ from edgepack.formats.evidence import Evidence, Pick
 from edgepack.formats.options import EngineOptions
 from edgepack.formats.tuning import TunedCell, Tuning
 from edgepack.formats.variants import RuntimeName
+
+#: What a box hardly sees: the share of a bundle's unpacked bytes that a closer ranking may cost.
+_HARDLY_LARGER: Final = 0.02
+#: A ranking that is nearly fp32's: above the gate, which says what may ship at all.
+_NEAR_NDCG: Final = 0.995
+_NEAR_OVERLAP: Final = 0.98
+_NEAR_TOP1: Final = 0.97
 
 
 class Verdict(StrEnum):
@@ -105,7 +112,8 @@ def choose(
 
     Of the rows that passed the gate and ran on the target, the one with the lowest trusted latency
     in field reports wins. Of those that the field cannot tell apart from it, and where there are
-    no reports, the one that makes the smallest bundle.
+    no reports, the one that makes the smallest bundle; without reports one that ranks nearly like
+    fp32 goes before a smaller one that only passed the gate, where a box hardly sees the bytes.
 
     Args:
         rows: One target's rows.
@@ -131,8 +139,11 @@ def choose(
         if evidence is not None and not evidence.settled:
             why += "; more reports may still change that (`edgepack select` says which)"
     else:
-        best = ranked[0]
+        best = _smallest_near_fp32(ranked)
         why = _smallest_of(best, able, asked=evidence is not None)
+        if best is not ranked[0]:
+            why = f"ranks nearly like fp32, hardly larger than {_words(ranked[0])}, {why}"
+            ranked = [best, *(row for row in ranked if row is not best)]
     same_runtime = [row for row in ranked if row.runtime is best.runtime][:candidates]
     if len(same_runtime) > 1:
         why += f"; {len(same_runtime)} candidates are packed for the box to measure"
@@ -248,6 +259,24 @@ def _fastest_of(
         f"field latency {latency}, which cannot be told apart from that of {others}; "
         "the smallest of these"
     )
+
+
+def _smallest_near_fp32(ranked: Sequence[VariantRow]) -> VariantRow:
+    """Picks the smallest, or one hardly larger that ranks nearly like fp32 where it does not.
+
+    Args:
+        ranked: The rows, the smallest first.
+    """
+    limit = (1 + _HARDLY_LARGER) * _size_order(ranked[0])[0]
+    near = [row for row in ranked if _size_order(row)[0] <= limit and _is_near_fp32(row.quality)]
+    return near[0] if near else ranked[0]
+
+
+def _is_near_fp32(quality: Quality | None) -> bool:
+    if quality is None or quality.overlap is None or quality.top1_same is None:
+        return False
+    kept = quality.ndcg_ratio is None or quality.ndcg_ratio >= _NEAR_NDCG
+    return kept and quality.overlap >= _NEAR_OVERLAP and quality.top1_same >= _NEAR_TOP1
 
 
 def _smallest_of(best: VariantRow, able: Sequence[VariantRow], *, asked: bool) -> str:

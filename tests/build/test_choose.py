@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.build.artifacts import ConvertedVariant
+from edgepack.build.artifacts import ConvertedVariant, Quality
 from edgepack.build.choose import VariantRow, Verdict, choose, choose_tuned
 from edgepack.formats.errors import ConfigError
 from edgepack.formats.evidence import Evidence, Limits, Pick
@@ -19,12 +19,15 @@ def _row(
     name: str,
     size_bytes: int,
     *,
+    quality: Quality | None = None,
     verdict: Verdict = Verdict.PASSED,
     runtime: RuntimeName = RuntimeName.LITERT,
     site_bytes: int = 1000,
 ) -> VariantRow:
     variant = ConvertedVariant(parse_variant_name(name), Path(name), size_bytes, "0" * 64)
-    return VariantRow("arm64", runtime, "1", variant, verdict, "", site_bytes=site_bytes)
+    return VariantRow(
+        "arm64", runtime, "1", variant, verdict, "", quality=quality, site_bytes=site_bytes
+    )
 
 
 SMALL = _row("tflite-dynamic-int8", 100)
@@ -55,6 +58,49 @@ def test_without_field_reports_the_smallest_bundle_wins() -> None:
     assert choice.rows == (SMALL,)
     assert "the smallest of 3" in choice.reason
     assert "no field reports" in choice.reason
+
+
+def _ranking(overlap: float, top1: float, ndcg_ratio: float = 1.0) -> Quality:
+    return Quality(100, ndcg_ratio=ndcg_ratio, overlap=overlap, top1_same=top1)
+
+
+FAR = _row("tflite-dynamic-int8-per-tensor", 100, quality=_ranking(0.979, 0.97))
+NEAR = _row("tflite-dynamic-int8", 120, quality=_ranking(0.98, 0.97, 0.995))
+
+
+def test_what_ranks_nearly_like_fp32_goes_before_what_is_hardly_smaller() -> None:
+    choice = choose([FAR, NEAR, BIG], candidates=3)
+    assert choice is not None
+    assert choice.rows == (NEAR, FAR, BIG)
+    assert choice.reason.startswith(
+        "ranks nearly like fp32, hardly larger than tflite-dynamic-int8-per-tensor on litert, "
+        "the smallest of 3 that passed the gate"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(NEAR, site_bytes=1_003),
+        replace(NEAR, quality=_ranking(0.9799, 0.99)),
+        replace(NEAR, quality=_ranking(0.99, 0.9699)),
+        replace(NEAR, quality=_ranking(0.99, 0.99, 0.9949)),
+        replace(NEAR, quality=None),
+    ],
+    ids=["2 % larger", "overlap", "top item", "NDCG", "not measured"],
+)
+def test_what_is_not_near_or_not_hardly_larger_does_not(other: VariantRow) -> None:
+    choice = choose([FAR, other])
+    assert choice is not None
+    assert choice.rows == (FAR,)
+    assert choice.reason.startswith("the smallest of 2")
+
+
+def test_the_smallest_that_is_near_itself_stays() -> None:
+    small = replace(FAR, quality=_ranking(0.98, 0.97))
+    choice = choose([replace(NEAR, quality=_ranking(1.0, 1.0)), small])
+    assert choice is not None
+    assert choice.rows == (small,)
 
 
 def _evidence(*picks: Pick, settled: bool = True) -> Evidence:
