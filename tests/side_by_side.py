@@ -1,6 +1,7 @@
 """How pytest-xdist shares the tests out: a file whole, files that share a dear fixture together.
 
-The groups that take longest start first, so that no worker is left with one of them at the end.
+First come the few that look at what their process has imported, while it is nothing. Then the
+groups that take longest, so that no worker is left with one of them at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ GROUPS: Final = (
     ("emulation", "gpu_box", "target_root"),
     ("bad_days", "field_choice", "gpu_benchmark", "tune", "tune_task"),
 )
+#: Files that look at what has been imported.
+_LOOKING: Final = ("tests/test_architecture.py", "tests/build/models/test_ranker.py")
 _GROUP_OF: Final = {
     f"tests/e2e/test_{name}.py": index for index, names in enumerate(GROUPS) for name in names
 }
@@ -32,8 +35,10 @@ def group_of(node_id: str) -> str:
 
 
 def order_of(node_id: str) -> int:
-    """Sorts tests: the groups, the other end-to-end tests, the unit tests."""
+    """Sorts tests: those that look, the groups, the other end-to-end tests, the unit tests."""
     file = node_id.split("::", 1)[0]
+    if file in _LOOKING:
+        return -1
     if (index := _GROUP_OF.get(file)) is not None:
         return index
     return len(GROUPS) + (0 if PurePosixPath(file).is_relative_to("tests/e2e") else 1)

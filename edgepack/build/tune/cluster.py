@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -21,6 +22,7 @@ from edgepack.formats.errors import MissingExtraError, MissingToolError
 
 _CONNECT: Final = "15s"
 _T = TypeVar("_T")
+_REGISTER: Final = threading.Lock()
 
 
 class ByValue:
@@ -39,11 +41,13 @@ class ByValue:
         import cloudpickle
 
         module = sys.modules[function.__module__]
-        cloudpickle.register_pickle_by_value(module)
-        try:
-            self._code: bytes = cloudpickle.dumps(function)
-        finally:
-            cloudpickle.unregister_pickle_by_value(module)
+        # The register is the process's, and each place has a thread of its own here.
+        with _REGISTER:
+            cloudpickle.register_pickle_by_value(module)
+            try:
+                self._code: bytes = cloudpickle.dumps(function)
+            finally:
+                cloudpickle.unregister_pickle_by_value(module)
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
