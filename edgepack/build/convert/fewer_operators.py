@@ -52,7 +52,7 @@ def write_fewer_operators(layers: Sequence[Any], *, ranks: bool) -> None:
             _replace_call(layer, _dense_call(layer, normalised))
         elif type(layer) is CausalAttention:
             _replace_call(layer, _attention_call(layer))
-        elif type(layer) in (keras.layers.Embedding, keras.layers.ReversibleEmbedding) and ranks:
+        elif ranks and _is_plain_embedding(layer):
             _replace_call(layer, _look_up_call(layer))
 
 
@@ -63,6 +63,13 @@ def _replace_call(layer: Any, call: Callable[..., Any]) -> None:
 def _is_plain_dense(layer: Any) -> bool:
     changed = layer.quantization_mode is not None or layer.lora_enabled
     return not changed and int(np.prod(layer.kernel.shape)) <= _FOLDED_WEIGHTS
+
+
+def _is_plain_embedding(layer: Any) -> bool:
+    import keras
+
+    known = type(layer) in (keras.layers.Embedding, keras.layers.ReversibleEmbedding)
+    return known and layer.quantization_mode is None and not layer.lora_enabled
 
 
 def _norm_call(layer: Any, normalised: _Normalised) -> Callable[..., Any]:
@@ -125,12 +132,11 @@ def _attention_call(layer: Any) -> Callable[..., Any]:
 
 def _look_up_call(layer: Any) -> Callable[..., Any]:
     original = layer.call
-    if layer.quantization_mode is not None or getattr(layer, "lora_enabled", False):
-        return lambda _self, *given, **named: original(*given, **named)
 
-    def call(self: Any, inputs: Any, **named: Any) -> Any:
-        if named.get("reverse") or not inputs.dtype.is_integer:
-            return original(inputs, **named)
+    def call(self: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+        # Asked in reverse the layer multiplies.
+        if any(given) or any(named.values()) or not inputs.dtype.is_integer:
+            return original(inputs, *given, **named)
         return tf.gather(tf.convert_to_tensor(self.embeddings), inputs)
 
     return call
