@@ -37,7 +37,7 @@ def _check_rows(rows: list[dict[str, Any]]) -> None:
 
 def test_a_hub_and_mlflow_take_the_same_reports_side_by_side(cache_dir: Path) -> None:
     found = _run(
-        *("ingest", cache_dir, "--seconds", 4, "--rounds", 1, "--boxes", 40, "--connections", 2)
+        *("ingest", cache_dir, "--seconds", 12, "--rounds", 1, "--boxes", 40, "--connections", 2)
     )
     _check_rows(found["rounds"])
     assert set(found["best"]) == {"edgepack hub", "MLflow", "MLflow, fewer fields"}

@@ -93,8 +93,9 @@ def told(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     watchdog.start()
     try:
         _shop(port_of(process))
-        # Measured while the daemon runs, and again when it has written its last.
-        _run("bench", *places)
+        # Measured while the daemon runs, and again when it has written its last. It may still be
+        # at work on the shop's requests.
+        _run("bench", "--while-serving", *places)
         process.send_signal(signal.SIGTERM)
         log = "".join(process.communicate())
     finally:

@@ -71,9 +71,13 @@ def tensor_name(name: str, layer: str, role: str) -> str:
 
 
 def _path(name: str) -> list[str]:
-    """Returns the scopes of a name; the converter joins the names of what it fused by `;`."""
-    first = next((part for part in name.split(";") if part), "")
-    first = re.sub(r":\d+$", "", first)
+    """Returns the scopes of a name; the converter joins the names of what it fused by `;`.
+
+    A product's says whose weights they are; what was fused into it may be another layer's.
+    """
+    parts = [part for part in name.split(";") if part]
+    products = [part for part in parts if part.rpartition(_SEPARATOR)[2].startswith("MatMul")]
+    first = re.sub(r":\d+$", "", next(iter(products or parts), ""))
     return [part for part in first.split(_SEPARATOR) if part not in _WRAPPERS]
 
 

@@ -44,3 +44,8 @@ def test_operators_of_one_layer_can_be_told_apart() -> None:
 def test_a_tensor_without_a_name_is_called_after_its_layer() -> None:
     assert tensor_name("arith.constant3", "items", "weights") == "items weights"
     assert tensor_name("m_1/a_1/MatMul:0", "a", "activation") == "m_1/a_1/MatMul"
+
+
+def test_a_product_into_which_the_layer_before_was_fused_is_its_own_layer_s() -> None:
+    fused = "m_1/norm_1/add_1;m_1/dense_1/MatMul;m_1/bias_1/add"
+    assert _layers("m_1/norm_1/mul", fused) == ["norm", "dense"]
