@@ -135,7 +135,8 @@ def ended(stderr: str) -> ChildResult:
     "said",
     [
         "error: Request failed after 3 retries\n  cause: Failed to fetch: "
-        "http://index.example/simple/httptools/\n  cause: dns error",
+        "http://index.example"
+        "/simple/httptools/\n  cause: dns error",
         "error: No solution found when resolving dependencies\n cause: Because httptools was not "
         "found in the cache and you require httptools==0.9.0, we can conclude",
     ],
