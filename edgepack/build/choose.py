@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from edgepack.build.artifacts import ConvertedVariant, Quality
+from edgepack.build.artifacts import ConvertedVariant, Gate, Quality
+from edgepack.build.quality import check_gate
 from edgepack.formats.errors import ConfigError
 from edgepack.formats.evidence import Evidence, Pick
 from edgepack.formats.options import EngineOptions
@@ -21,9 +22,7 @@ from edgepack.formats.variants import RuntimeName
 #: What a box hardly sees: the share of a bundle's unpacked bytes that a closer ranking may cost.
 _HARDLY_LARGER: Final = 0.02
 #: A ranking that is nearly fp32's: above the gate, which says what may ship at all.
-_NEAR_NDCG: Final = 0.995
-_NEAR_OVERLAP: Final = 0.98
-_NEAR_TOP1: Final = 0.97
+_NEAR_FP32: Final = Gate(ndcg_ratio=0.995, overlap=0.98, top1_same=0.97)
 
 
 class Verdict(StrEnum):
@@ -273,10 +272,9 @@ def _smallest_near_fp32(ranked: Sequence[VariantRow]) -> VariantRow:
 
 
 def _is_near_fp32(quality: Quality | None) -> bool:
-    if quality is None or quality.overlap is None or quality.top1_same is None:
+    if quality is None or quality.overlap is None:
         return False
-    kept = quality.ndcg_ratio is None or quality.ndcg_ratio >= _NEAR_NDCG
-    return kept and quality.overlap >= _NEAR_OVERLAP and quality.top1_same >= _NEAR_TOP1
+    return not check_gate(quality, _NEAR_FP32)
 
 
 def _smallest_of(best: VariantRow, able: Sequence[VariantRow], *, asked: bool) -> str:
