@@ -4,7 +4,7 @@ A traced Keras layer is a loop or a dozen small operators, and neither becomes o
 again. So before tracing, such a layer is made to write a named marker in its place, and the
 export replaces each marker by the node, with the layer's own weights. An attention of several heads
 is written plainly instead (`native_attention`). Runs in a worker; imports TensorFlow; used by
-`onnx_export`.
+`onnx_export`, and by `fewer_operators` to know a norm.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from edgepack.build.artifacts import NO_NEEDS, Needs
 from edgepack.formats.variants import Format, Precision, VariantSpec
 
 #: Raised when the same inputs give other bytes than before, so that caches forget those.
-RECIPE_VERSION: Final = 13
+RECIPE_VERSION: Final = 14
 
 #: Beyond this many steps the operators of an unrolled layer weigh more in the file than they
 #: save in time: 1.4 to 2.5 kB a step and layer.

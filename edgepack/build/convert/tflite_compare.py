@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from edgepack.build.convert.tflite_edit import TfliteEditor
 from edgepack.build.convert.tflite_file import constant, operator_name
 
 #: Source: tensorflow/lite/kernels/comparisons.cc.
@@ -47,12 +47,7 @@ def _fill(model: Any, graph: Any, operator: Any) -> bool:
     size = int(np.prod(shape))
     if value is None or value.size != 1 or not 1 < size <= _MOST_NUMBERS or -1 in signature:
         return False
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.full(shape, value.reshape(-1)[0]).tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    filled = schema.TensorT()
-    filled.shape, filled.type, filled.name = np.array(shape, np.int32), number.type, b""
-    filled.buffer, filled.quantization = len(model.buffers) - 1, number.quantization
-    graph.tensors.append(filled)
-    operator.inputs = np.array([operator.inputs[0], len(graph.tensors) - 1], np.int32)
+    filled = TfliteEditor(model, graph).constant(np.full(shape, value.reshape(-1)[0]), number.type)
+    graph.tensors[filled].quantization = number.quantization
+    operator.inputs = np.array([operator.inputs[0], filled], np.int32)
     return True

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgepack.build.convert.tflite_edit import TfliteEditor
 from edgepack.build.convert.tflite_file import constant, operator_name
 
 #: The version with asymmetric quantisation of the activations.
@@ -167,10 +168,7 @@ def _is_rounded(values: npt.NDArray[Any], quantisation: Any, table: npt.NDArray[
 
 
 def _fill(model: Any, tensor: Any, values: npt.NDArray[np.int8], scale: float) -> None:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
+    TfliteEditor(model, model.subgraphs[0]).fill(tensor, values)
     tensor.type = schema.TensorType.INT8
     tensor.quantization = _symmetric(scale)
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgepack.build.convert.tflite_edit import TfliteEditor
 from edgepack.build.convert.tflite_file import constant, operator_name
 
 #: The version that knows a scale for each row. A runtime that has FULLY_CONNECTED 12, which the
@@ -97,51 +98,14 @@ def _agree(table: Any, tensor: Any, values: Any, weights: Any) -> bool:
 
 
 def _replace(model: Any, graph: Any, operator: Any, dequantised: Any, place: int) -> None:
+    edit = TfliteEditor(model, graph)
     indices, out = int(operator.inputs[1]), int(dequantised.outputs[0])
-    width = int(graph.tensors[place].shape[1])
-    shape = [int(n) for n in graph.tensors[indices].shape]
-    count = int(np.prod(shape))
+    width, count = int(graph.tensors[place].shape[1]), int(np.prod(graph.tensors[indices].shape))
     # The operator takes a list of indices and gives a matrix.
-    listed = _tensor(graph, [count], schema.TensorType.INT32)
-    rows = _tensor(graph, [count, width], schema.TensorType.FLOAT32)
-    new = [
-        _reshape(model, graph, indices, listed, [count]),
-        _operator(model, "EMBEDDING_LOOKUP", _LOOKUP_VERSION, [listed, place], [rows]),
-        _reshape(model, graph, rows, out, [*shape, width]),
-    ]
+    listed = edit.tensor([count], schema.TensorType.INT32)
+    rows = edit.tensor([count, width], schema.TensorType.FLOAT32)
+    look_up = edit.operator("EMBEDDING_LOOKUP", [listed, place], [rows], version=_LOOKUP_VERSION)
     graph.operators.remove(dequantised)
     position = graph.operators.index(operator)
+    new = [edit.reshape(indices, listed), look_up, edit.reshape(rows, out)]
     graph.operators[position : position + 1] = new
-
-
-def _reshape(model: Any, graph: Any, source: int, target: int, shape: list[int]) -> Any:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.array(shape, np.int32).tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    extents = _tensor(graph, [len(shape)], schema.TensorType.INT32)
-    graph.tensors[extents].buffer = len(model.buffers) - 1
-    operator = _operator(model, "RESHAPE", 1, [source, extents], [target])
-    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    operator.builtinOptions = schema.ReshapeOptionsT()
-    operator.builtinOptions.newShape = np.array(shape, np.int32)
-    return operator
-
-
-def _tensor(graph: Any, shape: list[int], kind: int) -> int:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.type, tensor.name = np.array(shape, np.int32), kind, b""
-    tensor.buffer, tensor.quantization = 0, schema.QuantizationParametersT()
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _operator(model: Any, name: str, version: int, inputs: list[int], outputs: list[int]) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-    code.version = version
-    model.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs = np.array(inputs, np.int32)
-    operator.outputs = np.array(outputs, np.int32)
-    return operator

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgepack.build.convert.tflite_edit import TfliteEditor
 from edgepack.build.convert.tflite_file import constant, operator_name
 
 #: A stretch has so many scores at most.
@@ -81,6 +82,7 @@ class _Stages:
     def __init__(self, model: Any, operator: Any, k: int) -> None:
         self._model = model
         self._graph = model.subgraphs[0]
+        self._edit = TfliteEditor(model, self._graph)
         self._operator = operator
         self._k = k
         self._new: list[Any] = []
@@ -147,7 +149,7 @@ class _Stages:
         if len(readers) != 1 or table is None or bias is None or self._is_output(source):
             return None
         more = -len(table) % self._stretch
-        self._fill(weights, np.pad(table, ((0, more), (0, 0))))
+        self._edit.fill(weights, np.pad(table, ((0, more), (0, 0))))
         _more_scales(weights.quantization, more)
         bias[0] = _NEVER
         inputs = np.array([*product.inputs, -1][:3], dtype=np.int32)
@@ -198,60 +200,23 @@ class _Stages:
         self._add("TOPK_V2", [source, k], [best, at], schema.TopKV2OptionsT())
 
     def _reshape(self, source: int, target: int) -> None:
-        options = schema.ReshapeOptionsT()
-        options.newShape = np.array(self._graph.tensors[target].shape, dtype=np.int32)
-        self._add("RESHAPE", [source, self._constant(options.newShape)], [target], options)
+        self._new.append(self._edit.reshape(source, target))
 
     def _add(self, name: str, inputs: list[int], outputs: list[int], options: Any) -> None:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, name))
-        operator.inputs = np.array(inputs, dtype=np.int32)
-        operator.outputs = np.array(outputs, dtype=np.int32)
-        kind = type(options).__name__.removesuffix("T")
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-        operator.builtinOptions = options
-        self._new.append(operator)
-
-    def _code(self, builtin: int) -> int:
-        for index, each in enumerate(self._model.operatorCodes):
-            if max(each.builtinCode, each.deprecatedBuiltinCode) == builtin and each.version == 1:
-                return index
-        code = schema.OperatorCodeT()
-        # The older field has one byte; what does not fit says so there.
-        code.builtinCode, code.version = builtin, 1
-        code.deprecatedBuiltinCode = min(builtin, _PLACEHOLDER)
-        self._model.operatorCodes.append(code)
-        return len(self._model.operatorCodes) - 1
+        self._new.append(self._edit.operator(name, inputs, outputs, options))
 
     def _tensor(self, shape: list[int], kind: int) -> int:
-        tensor = schema.TensorT()
-        tensor.shape, tensor.type, tensor.name = np.array(shape, dtype=np.int32), kind, b""
-        tensor.buffer, tensor.quantization = 0, schema.QuantizationParametersT()
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        return self._edit.tensor(shape, kind)
 
     def _constant(self, values: Any, kind: int = _INT) -> int:
         array = np.asarray(values, dtype=np.float32 if kind == _FLOAT else np.int32)
-        place = self._tensor(list(array.shape), kind)
-        self._fill(self._graph.tensors[place], array)
-        return place
-
-    def _fill(self, tensor: Any, values: npt.NDArray[Any]) -> None:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
-        self._model.buffers.append(buffer)
-        tensor.buffer = len(self._model.buffers) - 1
-        tensor.shape = np.array(values.shape, dtype=np.int32)
+        return self._edit.constant(array, kind)
 
     def _maker(self, place: int) -> Any | None:
         return next((op for op in self._graph.operators if place in op.outputs), None)
 
     def _is_output(self, place: int) -> bool:
         return place in self._graph.outputs
-
-
-#: Source: `BuiltinOperator_PLACEHOLDER_FOR_GREATER_OP_CODES` in the schema.
-_PLACEHOLDER: Final = 127
 
 
 def _more_scales(quantization: Any, more: int) -> None:
