@@ -86,8 +86,9 @@ def test_what_ranks_nearly_like_fp32_goes_before_what_is_hardly_smaller() -> Non
         replace(NEAR, quality=_ranking(0.99, 0.9699)),
         replace(NEAR, quality=_ranking(0.99, 0.99, 0.9949)),
         replace(NEAR, quality=None),
+        _row("tflite-fp16", 110, quality=_ranking(1.0, 1.0)),
     ],
-    ids=["2 % larger", "overlap", "top item", "NDCG", "not measured"],
+    ids=["2 % larger", "overlap", "top item", "NDCG", "not measured", "in float"],
 )
 def test_what_is_not_near_or_not_hardly_larger_does_not(other: VariantRow) -> None:
     choice = choose([FAR, other])
